@@ -1,0 +1,1 @@
+"""What everything stands on: settings, element types, small pure helpers."""

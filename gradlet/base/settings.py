@@ -1,0 +1,60 @@
+"""Every environment variable that gradlet reads, in one table.
+
+| variable                | meaning                                                | default        |
+|-------------------------|--------------------------------------------------------|----------------|
+| `GRADLET_DEVICE`        | device of new tensors: `cpu` or `numpy`                | `cpu`          |
+| `TESOR_SET_DEVICE`, `TENSOR_SET_DEVICE` | the same, as older documents spell it  | unset          |
+| `GRADLET_THREADS`       | threads that run kernels on the CPU                    | all cores      |
+| `GRADLET_CACHE`         | folder of compiled kernels and data sets               | user's cache   |
+| `GRADLET_VERIFY`        | `1` checks each stage's output, `0` does not           | `0`            |
+| `GRADLET_DEBUG`         | `1` prints each program as it runs, `2` its kernels    | `0`            |
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def device_name() -> str:
+    """The device that new tensors get, as the user wrote it."""
+    if name := os.environ.get("GRADLET_DEVICE"):
+        return name
+    # The documents of older programs name a CUDA card this way: cuda:0 means torch:cuda:0.
+    for variable in ("TESOR_SET_DEVICE", "TENSOR_SET_DEVICE"):
+        if name := os.environ.get(variable):
+            return f"torch:{name}" if name.startswith("cuda") else name
+    return "cpu"
+
+
+def threads() -> int | None:
+    """How many threads run kernels, or None for one per core."""
+    text = os.environ.get("GRADLET_THREADS")
+    if not text:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"GRADLET_THREADS must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels and downloaded data live. Nothing is created here."""
+    if folder := os.environ.get("GRADLET_CACHE"):
+        return Path(folder).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gradlet"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "gradlet"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradlet"
+
+
+def verify() -> bool:
+    """Whether each stage's output is checked by its verifier."""
+    return os.environ.get("GRADLET_VERIFY", "0") != "0"
+
+
+def debug() -> int:
+    """How much to print while running."""
+    text = os.environ.get("GRADLET_DEBUG", "0")
+    return int(text) if text.isdigit() else 0

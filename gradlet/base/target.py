@@ -1,0 +1,42 @@
+"""What the compiler needs to know about a machine, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine to compile for.
+
+    Stages receive a target as an argument and never look at the machine themselves, so that a
+    kernel for another machine can be written, printed and tested here.
+    """
+
+    name: str
+    """Kind of device, such as `cpu`."""
+
+    cpu: str
+    """LLVM's name of the processor, such as `znver4` or `apple-m1`."""
+
+    features: str
+    """LLVM's instruction-set flags, such as `+avx2,+fma,-avx512f`."""
+
+    vector_bytes: int
+    """Bytes in one vector register."""
+
+    vector_registers: int
+    """How many vector registers a program may use at once."""
+
+    l1_bytes: int
+    """Bytes of first-level data cache of one core."""
+
+    l2_bytes: int
+    """Bytes of second-level cache of one core."""
+
+    threads: int
+    """How many threads run one kernel."""
+
+    def lanes(self, itemsize: int) -> int:
+        """How many elements of `itemsize` bytes fit into one vector register."""
+        return max(1, self.vector_bytes // itemsize)

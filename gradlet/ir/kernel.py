@@ -1,0 +1,53 @@
+"""What passes from the scheduler to the loop compiler: kernels as pure index expressions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gradlet.ir import index, ops
+from gradlet.ir.node import Node, node
+from gradlet.ir.ops import Op
+
+
+@dataclass(frozen=True)
+class Store:
+    """`target[index] = value`, or with `accumulate` `target[index] op= value`.
+
+    `value` is a scalar expression over RANGE counters; its FOLD_RANGES nodes are reductions
+    that still have to become loops.
+    """
+
+    target: Node
+    index: tuple[Node, ...]
+    value: Node
+    accumulate: Op | None = None
+
+
+@dataclass(frozen=True)
+class Nest:
+    """Stores made for every combination of the counters in `ranges`, outermost first."""
+
+    ranges: tuple[Node, ...]
+    stores: tuple[Store, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Loop nests that run one after the other over the same buffers.
+
+    Two kernels that do the same to differently placed buffers are equal, and compile once.
+
+    Attributes:
+        nests: the work.
+        params: the PARAM nodes it reads and writes, by position.
+        outputs: how many of `params`, from the first on, it writes.
+    """
+
+    nests: tuple[Nest, ...]
+    params: tuple[Node, ...]
+    outputs: int
+
+
+def load(array: Node, at: tuple[Node, ...], valid: Node = index.TRUE) -> Node:
+    """The element of an array at `at`, or 0 where not `valid`."""
+    return node(ops.LOAD, (array, valid, *at), None, array.dtype, ())

@@ -1,0 +1,248 @@
+"""Movement ops become index expressions: the element of a node at given indices, as a formula.
+
+`Indexer.element(x, indices, valid)` answers: which scalar expression over loop counters is
+`x[indices]`? Movement ops change the indices and vanish; padding narrows `valid`; elementwise
+ops stay; reductions become FOLD_RANGES over fresh counters; stored nodes become loads. A load
+gives 0 where its `valid` does not hold, so most padding needs no select of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import count
+
+from gradlet.base import dtypes
+from gradlet.ir import build, index, ops
+from gradlet.ir.kernel import load
+from gradlet.ir.node import Node, node, topological
+
+Indices = tuple[Node, ...]
+
+# Ops that give 0 if all their sources are 0.
+_KEEPS_ZERO = (
+    ops.ADD, ops.SUB, ops.MUL, ops.NEG, ops.ABS, ops.SIN, ops.TANH, ops.ERF, ops.SQRT, ops.FLOOR,
+    ops.CAST, ops.MAXIMUM, ops.MINIMUM, ops.AND, ops.OR, ops.XOR,
+)  # fmt: skip
+
+
+class Indexer:
+    """Writes the elements of nodes as scalar expressions for one kernel.
+
+    Args:
+        load: gives the PARAM node of a stored node, or None for one to be computed in place.
+        contraction: says whether a reduction's product should keep its operands' masks apart.
+    """
+
+    def __init__(
+        self, load: Callable[[Node], Node | None], contraction: Callable[[Node], bool]
+    ) -> None:
+        self._load = load
+        self._contraction = contraction
+        self._memo: dict[tuple, Node] = {}
+        self._names = count()
+
+    def fresh(self, size: int, prefix: str = "r") -> Node:
+        """A new loop counter; an extent of 1 needs none and gives the constant 0."""
+        return index.loop(f"{prefix}{next(self._names)}", size) if size != 1 else index.const(0)
+
+    def element(self, x: Node, at: Indices, valid: Node = index.TRUE) -> Node:
+        """The scalar expression of `x[at]`; where not `valid` its value does not matter.
+
+        A node that is loaded gives 0 where not valid.
+        """
+        key = (x, at, valid)
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = self._element(x, at, valid)
+        return found
+
+    def _element(self, x: Node, at: Indices, valid: Node) -> Node:
+        param = self._load(x)
+        if param is not None:
+            return load(param, at, valid)
+        op = x.op
+        if op is ops.CONST:
+            return build.const(x.value, x.dtype)
+        if op is ops.IOTA:
+            return build.cast(at[0], x.dtype)
+        if op is ops.PAD:
+            return self._padded(x, at, valid)
+        if op in PULL_BACK:
+            return self.element(x.src[0], PULL_BACK[op](x, at), valid)
+        if op is ops.REDUCE:
+            return self._reduced(x, at, valid)
+        if op is ops.FOLD:
+            return self._folded(x, at, valid)
+        if op is ops.GATHER:
+            chosen = tuple(self.checked(x, i, at, valid) for i in range(1, len(x.src)))
+            rest = at[x.src[1].ndim :]
+            return self.element(x.src[0], (*chosen, *rest), valid)
+        assert op.elementwise, f"{op} has no element expression"
+        return node(op, tuple(self.element(s, at, valid) for s in x.src), None, x.dtype, ())
+
+    def checked(self, x: Node, source: int, at: Indices, valid: Node) -> Node:
+        """Index `source` of a GATHER or SCATTER as an index expression that is in range."""
+        positions = x.src[source]
+        value = self.element(positions, at[: positions.ndim], valid)
+        size = x.src[0].shape[source - 1]
+        return node(ops.CHECKED, (build.cast(value, dtypes.index),), size, dtypes.index, ())
+
+    def _padded(self, x: Node, at: Indices, valid: Node) -> Node:
+        inside: list[Node] = []
+        moved: list[Node] = []
+        for i, extent, (before, _, between) in zip(at, x.src[0].shape, x.arg, strict=True):
+            j = index.sub(i, before)
+            step = between + 1
+            inside.append(index.le(0, j))
+            inside.append(index.le(j, (extent - 1) * step))
+            if step > 1:
+                inside.append(index.eq(index.mod(j, step), 0))
+            moved.append(index.floordiv(j, step))
+        here = index.and_(*inside)
+        both = index.and_(valid, here)
+        value = self.element(x.src[0], tuple(moved), both)
+        return value if zero_outside(value, both) else choose(here, value)
+
+    def _reduced(self, x: Node, at: Indices, valid: Node) -> Node:
+        op, axes = x.arg
+        if 0 in x.src[0].shape:
+            return build.const(build.identity_value(op, x.dtype), x.dtype)
+        counters = {axis: self.fresh(x.src[0].shape[axis]) for axis in axes}
+        kept = iter(at)
+        inner = tuple(
+            counters[axis] if axis in counters else next(kept) for axis in range(x.src[0].ndim)
+        )
+        if self._contraction(x):
+            value = self._product(x.src[0], inner, valid)
+        else:
+            value = self.element(x.src[0], inner, valid)
+        return fold_ranges(op, value, counters.values())
+
+    def _folded(self, x: Node, at: Indices, valid: Node) -> Node:
+        axis, _, stride, dilation = x.arg
+        source = x.src[0]
+        if 0 in source.shape:
+            return build.const(0, x.dtype)
+        k = self.fresh(source.shape[-1])
+        start = index.sub(at[axis], index.scale(k, dilation))
+        window = index.floordiv(start, stride)
+        here = index.and_(
+            index.le(0, start),
+            index.le(start, (source.shape[axis] - 1) * stride),
+            index.eq(index.mod(start, stride), 0),
+        )
+        both = index.and_(valid, here)
+        value = self.element(source, (*at[:axis], window, *at[axis + 1 :], k), both)
+        if not zero_outside(value, both):
+            value = choose(here, value)
+        return fold_ranges(ops.ADD, value, [k])
+
+    def _product(self, product: Node, at: Indices, valid: Node) -> Node:
+        """a * b where one factor alone carries the mask, if the other is safe to read anyway."""
+        if valid is index.TRUE:
+            return self.element(product, at, valid)
+        a, b = product.src
+        about = index.variables(valid)
+        for first, second in ((a, b), (b, a)):
+            free = self.element(second, at, index.TRUE)
+            masked = self.element(first, at, valid)
+            if about <= index.variables(masked) and _in_bounds(free):
+                pair = (masked, free) if first is a else (free, masked)
+                return node(ops.MUL, pair, None, product.dtype, ())
+        return self.element(product, at, valid)
+
+
+def choose(condition: Node, value: Node) -> Node:
+    """`value` where `condition` holds, else 0."""
+    return build.where(condition, value, build.const(0, value.dtype))
+
+
+def fold_ranges(op: ops.Op, value: Node, counters: Iterable[Node]) -> Node:
+    """`value` reduced over loop counters; a sum of a sum is one sum over both."""
+    loops = [c for c in counters if c.op is ops.RANGE]
+    if value.op is ops.FOLD_RANGES and value.arg is op:
+        loops += value.src[1:]
+        value = value.src[0]
+    if not loops:
+        return value
+    return node(ops.FOLD_RANGES, (value, *loops), op, value.dtype, ())
+
+
+def zero_outside(value: Node, valid: Node) -> bool:
+    """True if `value` is certainly 0 where `valid` does not hold."""
+    if value.op is ops.LOAD:
+        return valid is index.TRUE or index.and_(value.src[1], valid) is value.src[1]
+    if value.op is ops.CONST:
+        return value.value == 0
+    if value.op is ops.FOLD_RANGES:
+        return value.arg is ops.ADD and zero_outside(value.src[0], valid)
+    if value.op is ops.MUL:  # one factor may go unmasked in a contraction; see _product
+        return any(zero_outside(s, valid) for s in value.src) and all(
+            s.op is ops.LOAD for s in value.src
+        )
+    return value.op in _KEEPS_ZERO and all(zero_outside(s, valid) for s in value.src)
+
+
+def _in_bounds(value: Node) -> bool:
+    """True if every load in `value` stays inside its array whatever the counters are."""
+    for current in topological([value]):
+        if current.op is not ops.LOAD or current.src[1] is not index.TRUE:
+            continue
+        for i, extent in zip(current.src[2:], current.src[0].shape, strict=True):
+            low, high = index.bounds(i)
+            if low < 0 or high >= extent:
+                return False
+    return True
+
+
+def push_forward(x: Node, at: Indices) -> Indices:
+    """Where the element `at` of a bijective movement's source stands in its result."""
+    if x.op is ops.RESHAPE:
+        return index.unravel(index.ravel(at, x.src[0].shape), x.shape)
+    if x.op is ops.PERMUTE:
+        return tuple(at[axis] for axis in x.arg)
+    assert x.op is ops.FLIP
+    return _flip(x, at)
+
+
+def _expand(x: Node, at: Indices) -> Indices:
+    source = x.src[0]
+    own = at[x.ndim - source.ndim :]
+    return tuple(
+        index.const(0) if extent == 1 else i for i, extent in zip(own, source.shape, strict=True)
+    )
+
+
+def _permute(x: Node, at: Indices) -> Indices:
+    return tuple(at[x.arg.index(axis)] for axis in range(x.ndim))
+
+
+def _slice(x: Node, at: Indices) -> Indices:
+    return tuple(
+        index.add(index.scale(i, step), start)
+        for i, (start, _, step) in zip(at, x.arg, strict=True)
+    )
+
+
+def _flip(x: Node, at: Indices) -> Indices:
+    return tuple(
+        index.sub(extent - 1, i) if axis in x.arg else i
+        for axis, (i, extent) in enumerate(zip(at, x.shape, strict=True))
+    )
+
+
+def _window(x: Node, at: Indices) -> Indices:
+    axis, _, stride, dilation = x.arg
+    moved = index.add(index.scale(at[axis], stride), index.scale(at[-1], dilation))
+    return (*at[:axis], moved, *at[axis + 1 : -1])
+
+
+# For each movement op that only renames places: result indices -> source indices.
+PULL_BACK: dict[ops.Op, Callable[[Node, Indices], Indices]] = {
+    ops.RESHAPE: lambda x, at: index.unravel(index.ravel(at, x.shape), x.src[0].shape),
+    ops.EXPAND: _expand,
+    ops.PERMUTE: _permute,
+    ops.SLICE: _slice,
+    ops.FLIP: _flip,
+    ops.WINDOW: _window,
+}

@@ -1,0 +1,180 @@
+"""Where kernels begin and end: which nodes of a graph get memory of their own.
+
+Everything between two stored nodes is computed inside the kernel of the later one and never
+reaches memory. The choice, in order:
+
+1. sinks are stored, and scatters;
+2. the operands of a contraction are stored, because it reads each element many times;
+3. a reduction takes the elementwise chain behind it along as an epilogue, as long as the chain
+   has one consumer a node; the end of the chain is stored;
+4. an elementwise node that several kernels want is stored when computing it again would cost
+   more than writing and reading it, and so is one that a broadcast or window would repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gradlet.ir import ops
+from gradlet.ir.node import Node, topological
+
+# Rough cost of an op, in units of one vector addition.
+_COST = {
+    ops.EXP: 8, ops.LOG: 10, ops.SIN: 20, ops.COS: 20, ops.TANH: 20, ops.ERF: 20, ops.POW: 40,
+    ops.DIV: 3, ops.SQRT: 4, ops.FLOORDIV: 8, ops.MOD: 8,
+}  # fmt: skip
+_COST_OF_MEMORY = 7.0  # one element written or read, in the same unit
+_LARGEST_EXPRESSION = 400  # ops in one kernel, lest compile time run away
+_BIJECTIVE = (ops.RESHAPE, ops.PERMUTE, ops.FLIP)
+_SOURCES = (ops.PARAM, ops.CONST, ops.IOTA)
+
+
+@dataclass
+class Partition:
+    """The outcome.
+
+    Attributes:
+        order: all nodes, each after its sources.
+        stored: the nodes that get memory, in the order of `order`.
+        epilogue: for a stored node that ends a reduction the path from it down to that
+            reduction, whose axes are the kernel's loops.
+    """
+
+    order: list[Node]
+    stored: dict[Node, None] = field(default_factory=dict)
+    epilogue: dict[Node, list[Node]] = field(default_factory=dict)
+
+
+def partition(sinks: Sequence[Node]) -> Partition:
+    """Decides which nodes under `sinks` are stored."""
+    order = topological(sinks)
+    consumers: dict[Node, list[Node]] = {current: [] for current in order}
+    for current in order:
+        for source in set(current.src):
+            consumers[source].append(current)
+    result = Partition(order)
+    stored = set(sinks)
+    for current in order:
+        if current.op is ops.SCATTER:
+            stored.add(current)
+        elif is_contraction(current):
+            stored.update(_beneath_movement(operand) for operand in current.src[0].src)
+    _close_reductions(result, stored, consumers)
+    _store_what_is_dear(result, stored, consumers)
+    result.stored = {n: None for n in order if n in stored and n.op not in _SOURCES}
+    return result
+
+
+def is_contraction(current: Node) -> bool:
+    """True for a sum of products in which both factors are broadcast: each is used repeatedly."""
+    if current.op is not ops.REDUCE or current.arg[0] is not ops.ADD:
+        return False
+    product = current.src[0]
+    return product.op is ops.MUL and all(_is_repeated(operand) for operand in product.src)
+
+
+def _is_repeated(operand: Node) -> bool:
+    while operand.op in ops.MOVEMENT:
+        if operand.op in (ops.EXPAND, ops.WINDOW):
+            return True
+        operand = operand.src[0]
+    return False
+
+
+def _beneath_movement(operand: Node) -> Node:
+    while operand.op in ops.MOVEMENT:
+        operand = operand.src[0]
+    return operand
+
+
+def _close_reductions(
+    result: Partition, stored: set[Node], consumers: dict[Node, list[Node]]
+) -> None:
+    """Finds for each reduction the end of its epilogue and stores that."""
+    claimed: dict[Node, Node] = {}
+    for current in result.order:
+        if current.op not in (ops.REDUCE, ops.FOLD):
+            continue
+        if _merges_into_next(current, stored, consumers):
+            continue
+        path = [current]
+        while path[0] not in stored and len(consumers[path[0]]) == 1:
+            following = consumers[path[0]][0]
+            joins = following.op.elementwise or following.op in _BIJECTIVE
+            if not joins or following in claimed:
+                break
+            path.insert(0, following)
+            claimed[following] = current
+        while path[0] not in stored and path[0].op in _BIJECTIVE:
+            path.pop(0)  # movement at the end costs nothing in the kernel that reads it
+        stored.add(path[0])
+        result.epilogue[path[0]] = path
+
+
+def _merges_into_next(current: Node, stored: set[Node], consumers: dict[Node, list[Node]]) -> bool:
+    """True if `current` is a sum that a later sum takes in: sums of sums are one sum."""
+    if current.op is ops.REDUCE and current.arg[0] is not ops.ADD:
+        return False
+    last = current
+    while last not in stored and len(consumers[last]) == 1:
+        last = consumers[last][0]
+        if last.op is ops.FOLD or (last.op is ops.REDUCE and last.arg[0] is ops.ADD):
+            return True
+        if last.op not in _BIJECTIVE:
+            return False
+    return False
+
+
+def _store_what_is_dear(
+    result: Partition, stored: set[Node], consumers: dict[Node, list[Node]]
+) -> None:
+    """Stores elementwise nodes that would otherwise be computed too often."""
+    kernels = _kernels_of(result.order, stored, consumers)
+    cost: dict[Node, float] = {}
+    leaves: dict[Node, frozenset[Node]] = {}
+    for current in result.order:
+        if current in stored or current.op in _SOURCES:
+            cost[current] = 0
+            leaves[current] = frozenset([current] if current.op not in _SOURCES[1:] else [])
+            continue
+        own = _COST.get(current.op, 1) if current.op.elementwise else 0
+        cost[current] = own + sum(cost[s] for s in set(current.src))
+        leaves[current] = frozenset().union(*(leaves[s] for s in current.src))
+        if not current.op.elementwise:
+            continue
+        full_size = sum(1 for leaf in leaves[current] if leaf.size * 2 > current.size)
+        uses = len(kernels[current])
+        again = uses * (full_size * _COST_OF_MEMORY + cost[current])
+        once = (full_size + 1 + uses) * _COST_OF_MEMORY + cost[current]
+        repeated = cost[current] > 2 and any(
+            _repeats(current, consumer, consumers) for consumer in consumers[current]
+        )
+        if repeated or (uses > 1 and again > once) or cost[current] > _LARGEST_EXPRESSION:
+            stored.add(current)
+            cost[current] = 0
+            leaves[current] = frozenset([current])
+
+
+def _kernels_of(
+    order: list[Node], stored: set[Node], consumers: dict[Node, list[Node]]
+) -> dict[Node, set[Node]]:
+    """For each node the stored nodes in whose kernels it would be computed."""
+    kernels: dict[Node, set[Node]] = {}
+    for current in reversed(order):
+        used: set[Node] = {current} if current in stored else set()
+        for consumer in consumers[current]:
+            used |= {consumer} if consumer in stored else kernels[consumer]
+        kernels[current] = used
+    return kernels
+
+
+def _repeats(current: Node, consumer: Node, consumers: dict[Node, list[Node]]) -> bool:
+    """True if `consumer`, or movement behind it, reads elements of `current` many times."""
+    if consumer.op is ops.EXPAND:
+        return consumer.size >= 4 * consumer.src[0].size
+    if consumer.op in (ops.WINDOW, ops.GATHER, ops.FOLD):
+        return True
+    if consumer.op in ops.MOVEMENT:
+        return any(_repeats(current, c, consumers) for c in consumers[consumer])
+    return False
