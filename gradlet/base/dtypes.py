@@ -97,7 +97,7 @@ ALL = (
 
 _BY_NAME = {d.name: d for d in (*ALL, index)}
 _BY_NUMPY = {d.numpy: d for d in ALL}
-_ALIASES = {"float": float32, "half": float16, "double": float64, "int": int64, "long": int64}
+_ALIASES = {"float": float32, "half": float16, "double": float64, "int": int32, "long": int64}
 _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 
 
@@ -108,6 +108,15 @@ def from_name(name: str) -> DType:
         known = ", ".join(d.name for d in ALL)
         raise TypeError(f"unknown dtype {name!r}; known dtypes are {known}")
     return found
+
+
+def __getattr__(name: str) -> DType:
+    """`dtypes.float`, `dtypes.bool`, ...: the names that would hide Python's own in here."""
+    if name == "bool":
+        return bool_
+    if name in _ALIASES:
+        return _ALIASES[name]
+    raise AttributeError(f"there is no dtype {name!r} among gradlet's")
 
 
 def as_dtype(value: Any) -> DType:

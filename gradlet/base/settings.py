@@ -1,13 +1,13 @@
 """Every environment variable that gradlet reads, in one table.
 
-| variable                | meaning                                                | default        |
-|-------------------------|--------------------------------------------------------|----------------|
-| `GRADLET_DEVICE`        | device of new tensors: `cpu` or `numpy`                | `cpu`          |
-| `TESOR_SET_DEVICE`, `TENSOR_SET_DEVICE` | the same, as older documents spell it  | unset          |
-| `GRADLET_THREADS`       | threads that run kernels on the CPU                    | all cores      |
-| `GRADLET_CACHE`         | folder of compiled kernels and data sets               | user's cache   |
-| `GRADLET_VERIFY`        | `1` checks each stage's output, `0` does not           | `0`            |
-| `GRADLET_DEBUG`         | `1` prints each program as it runs, `2` its kernels    | `0`            |
+| variable                | meaning                                                | default       |
+|-------------------------|--------------------------------------------------------|---------------|
+| `GRADLET_DEVICE`        | device of new tensors: `cpu` or `numpy`                | `cpu`         |
+| `TESOR_SET_DEVICE`, `TENSOR_SET_DEVICE` | the same, as older documents spell it  | unset         |
+| `GRADLET_THREADS`       | threads that run kernels on the CPU                    | all cores     |
+| `GRADLET_CACHE`         | folder of compiled kernels and data sets               | user's cache  |
+| `GRADLET_VERIFY`        | `1` checks each stage's output, `0` does not           | `0`           |
+| `GRADLET_DEBUG`         | `1` prints each program as it runs, `2` its kernels    | `0`           |
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def variables(x: Node) -> frozenset[Node]:
         return found
     for current in topological([x], lambda n: () if _known_variables(n) is not None else n.src):
         if _known_variables(current) is None:
-            sets = {_known_variables(source) for source in current.src}
+            sets = [variables(source) for source in current.src]
             largest = max(sets, key=len)
             joined = largest.union(*sets)
             _variables[current] = largest if len(joined) == len(largest) else joined
@@ -219,7 +219,8 @@ def evaluate(x: Node, values: dict[Node, int]) -> int | bool:
     Raises KeyError where an atom has no value and none can be computed from its sources.
     """
     known: dict[Node, int | bool] = dict(values)
-    for current in topological([x], lambda n: () if n in values else n.src):
+    computed = topological([x], lambda n: n.src if n.op in _EVALUATE and n not in values else ())
+    for current in computed:
         if current in known:
             continue
         if current.op is ops.CONST:

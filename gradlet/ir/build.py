@@ -298,6 +298,8 @@ def rebuild(current: Node, src: tuple[Node, ...]) -> Node:
         return gather(src[0], src[1:])
     if op is ops.SCATTER:
         return scatter(src[0], src[1:-1], src[-1])
+    if op in ops.IDENTITIES:
+        return node(op, src, None, src[0].dtype, src[0].shape)
     return node(op, src, arg, current.dtype, current.shape)
 
 

@@ -1,8 +1,8 @@
 """The index language: which element a kernel touches, and where that element exists.
 
-Every function here returns a simplified canonical form, so that equal expressions are, wherever
-these rules can tell, the same node. Division rounds down and remainders are never negative.
-Kernels rely on the rules stated at `floordiv`, `mod` and `add`.
+Integer arithmetic is `arithmetic.py`'s and facts about it are `bounds.py`'s; this file has the
+conditions, and what is done to whole expressions. Every function returns a simplified canonical
+form, so that equal expressions are, wherever the rules can tell, the same node.
 """
 
 from __future__ import annotations
@@ -12,6 +12,20 @@ from math import gcd, prod
 
 from gradlet.base import dtypes
 from gradlet.ir import ops
+from gradlet.ir.arithmetic import (
+    add,
+    assemble,
+    const,
+    floordiv,
+    loop,
+    mod,
+    mul,
+    scale,
+    split,
+    sub,
+    times,
+    total,
+)
 from gradlet.ir.bounds import (
     Terms,
     affine,
@@ -19,249 +33,22 @@ from gradlet.ir.bounds import (
     coefficient,
     evaluate,
     form,
-    ordered,
-    remember_form,
     sort_key,
     span,
     variables,
 )
 from gradlet.ir.node import Node, node, topological, with_sources
 
+# fmt: off
 __all__ = [
     "FALSE", "TRUE", "add", "affine", "and_", "bounds", "coefficient", "const", "eq", "evaluate",
     "floordiv", "ge", "given", "gt", "le", "loop", "lt", "mod", "mul", "ne", "not_", "or_",
     "ravel", "rebuild", "replace", "scale", "simplify", "sub", "unravel", "variables",
-]  # fmt: skip
+]
+# fmt: on
 
 TRUE = node(ops.CONST, (), True, dtypes.bool_, ())
 FALSE = node(ops.CONST, (), False, dtypes.bool_, ())
-
-
-def const(value: int) -> Node:
-    """The number `value`."""
-    return node(ops.CONST, (), int(value), dtypes.index, ())
-
-
-def loop(name: str | int, size: int) -> Node:
-    """A counter that runs over 0, 1, ..., size - 1; the constant 0 if that is all it does."""
-    return const(0) if size == 1 else node(ops.RANGE, (), (name, size), dtypes.index, ())
-
-
-# Sums
-
-
-def add(*terms: Node | int) -> Node:
-    """The sum of `terms`: like atoms merged, `a * (x // a) + x % a` joined to `x`."""
-    coefficients: dict[Node, int] = {}
-    constant = 0
-    for term in terms:
-        if isinstance(term, int):
-            constant += term
-            continue
-        parts, offset = form(term)
-        constant += offset
-        for atom, factor in parts:
-            coefficients[atom] = coefficients.get(atom, 0) + factor
-    return _sum(coefficients, constant)
-
-
-def scale(x: Node | int, factor: int) -> Node:
-    """`x * factor` for a number `factor`."""
-    if isinstance(x, int):
-        return const(x * factor)
-    if factor == 1:
-        return x
-    terms, constant = form(x)
-    return _assemble(_times(terms, factor), constant * factor)
-
-
-def sub(a: Node | int, b: Node | int) -> Node:
-    """`a - b`."""
-    return add(a, -b if isinstance(b, int) else scale(b, -1))
-
-
-def mul(a: Node | int, b: Node | int) -> Node:
-    """`a * b`; the product of two that both vary is an atom."""
-    if isinstance(a, int):
-        return scale(b, a)
-    if isinstance(b, int):
-        return scale(a, b)
-    if a.op is ops.CONST:
-        return scale(b, a.arg)
-    if b.op is ops.CONST:
-        return scale(a, b.arg)
-    first, second = sorted((a, b), key=sort_key)
-    return node(ops.MUL, (first, second), None, dtypes.index, ())
-
-
-def _times(terms: Terms, factor: int) -> Terms:
-    return tuple((atom, c * factor) for atom, c in terms) if factor else ()
-
-
-def _sum(coefficients: dict[Node, int], constant: int) -> Node:
-    if len(coefficients) > 1:
-        joined = _join_remainder(coefficients)
-        while joined is not None:
-            terms, offset = form(joined)
-            constant += offset
-            for atom, factor in terms:
-                coefficients[atom] = coefficients.get(atom, 0) + factor
-            joined = _join_remainder(coefficients)
-    return _assemble(ordered(coefficients), constant)
-
-
-def _assemble(terms: Terms, constant: int) -> Node:
-    """The canonical node of terms that are already in order and cannot be joined."""
-    if not terms:
-        return const(constant)
-    total: Node | None = None
-    for atom, factor in terms:
-        term = atom
-        if factor != 1:
-            term = node(ops.MUL, (atom, const(factor)), None, dtypes.index, ())
-        if total is None:
-            total = term
-        else:
-            total = node(ops.ADD, (total, term), None, dtypes.index, ())
-    assert total is not None
-    if constant:
-        total = node(ops.ADD, (total, const(constant)), None, dtypes.index, ())
-    if total is not terms[0][0]:
-        remember_form(total, terms, constant)
-    return total
-
-
-def _join_remainder(coefficients: dict[Node, int]) -> Node | None:
-    """Takes a remainder and its quotient out of `coefficients`; returns what they add up to.
-
-    k*a*(x//a) + k*(x%a) is k*x, and k*a*((w + x//a) % b) + k*(x%a) is k*((a*w + x) % (a*b)).
-    """
-    for low, k in coefficients.items():
-        if low.op is not ops.MOD or not k:
-            continue
-        x, a = low.src[0], low.src[1].arg
-        if k * a not in coefficients.values():
-            continue
-        quotient = floordiv(x, a)
-        if coefficients.get(quotient) == k * a:
-            del coefficients[low], coefficients[quotient]
-            return scale(x, k)
-        for high, factor in coefficients.items():
-            if factor == k * a and high.op is ops.MOD:
-                inner, b = high.src[0], high.src[1].arg
-                if (quotient, 1) in form(inner)[0]:
-                    del coefficients[low], coefficients[high]
-                    whole = add(scale(sub(inner, quotient), a), x)
-                    return scale(mod(whole, a * b), k)
-    return None
-
-
-# Quotients and remainders
-
-
-def floordiv(x: Node | int, n: int) -> Node:
-    """`x // n`, rounded down, for n >= 1.
-
-    (a*n*i + r) // n is a*i + r // n, and r // n is a number where the bounds of r allow but one;
-    (g*x + r) // (g*n) is x // n where r stays inside one multiple of g; (y + x // a) // n is
-    (a*y + x) // (a*n); and (x % (a*n)) // n is (x // n) % a.
-    """
-    if n < 1:
-        raise ValueError(f"floordiv: the divisor of an index must be positive, not {n}")
-    if isinstance(x, int):
-        return const(x // n)
-    if n == 1:
-        return x
-    whole, terms, constant = _split(x, n)
-    quotient = _divide(terms, constant % n, n)
-    offset = constant // n
-    return add(_assemble(whole, offset), quotient) if whole or offset else quotient
-
-
-def mod(x: Node | int, n: int) -> Node:
-    """`x % n`, in [0, n), for n >= 1.
-
-    Multiples of n vanish; x % n is x where its bounds allow; (g*x + r) % (g*n) is
-    g*(x % n) + r where 0 <= r < g; and (x % (a*n)) % n is x % n.
-    """
-    if n < 1:
-        raise ValueError(f"mod: the divisor of an index must be positive, not {n}")
-    if isinstance(x, int):
-        return const(x % n)
-    if n == 1:
-        return const(0)
-    _, terms, constant = _split(x, n)
-    constant %= n
-    low, high = span(terms, constant)
-    if low // n == high // n:
-        return _assemble(terms, constant - low // n * n)
-    for atom, c in terms:
-        if atom.op is ops.MOD and c * atom.src[1].arg % n == 0:
-            others = tuple(term for term in terms if term[0] is not atom)
-            return mod(add(_assemble(others, constant), scale(atom.src[0], c)), n)
-    step = _common_step(terms, constant, n)
-    if step is not None:
-        g, upper, lower, bucket = step
-        return add(scale(mod(upper, n // g), g), _assemble(lower, constant - g * bucket))
-    return node(ops.MOD, (_assemble(terms, constant), const(n)), None, dtypes.index, ())
-
-
-def _split(x: Node, n: int) -> tuple[Terms, Terms, int]:
-    """x as n * whole + rest + constant, where the coefficients of rest are smaller than n.
-
-    A coefficient and its remainder have one sign, so that bounds lose nothing.
-    """
-    terms, constant = form(x)
-    if all(-n < c < n for _, c in terms):
-        return (), terms, constant
-    whole = []
-    rest = []
-    for atom, c in terms:
-        quotient = c // n if c > 0 else -(-c // n)
-        if quotient:
-            whole.append((atom, quotient))
-        if c != quotient * n:
-            rest.append((atom, c - quotient * n))
-    return tuple(whole), tuple(rest), constant
-
-
-def _divide(terms: Terms, constant: int, n: int) -> Node:
-    """The quotient by n of what `_split` leaves over."""
-    low, high = span(terms, constant)
-    if low // n == high // n:
-        return const(low // n)
-    step = _common_step(terms, constant, n)
-    if step is not None:
-        g, upper, _, _ = step
-        return floordiv(upper, n // g)
-    for atom, c in terms:
-        if atom.op is ops.FLOORDIV and c == 1:
-            a = atom.src[1].arg
-            others = tuple(term for term in terms if term[0] is not atom)
-            return floordiv(add(scale(_assemble(others, constant), a), atom.src[0]), a * n)
-    if len(terms) == 1 and not constant:
-        atom, c = terms[0]
-        if c == 1 and atom.op is ops.MOD and atom.src[1].arg % n == 0:
-            return mod(floordiv(atom.src[0], n), atom.src[1].arg // n)
-    return node(ops.FLOORDIV, (_assemble(terms, constant), const(n)), None, dtypes.index, ())
-
-
-def _common_step(terms: Terms, constant: int, n: int) -> tuple[int, Node, Terms, int] | None:
-    """A divisor g of n such that the terms g does not divide stay inside one multiple of g.
-
-    Returns (g, upper, lower, bucket): the sum is g * upper plus lower + constant - g * bucket,
-    and the latter is in [0, g).
-    """
-    divisors = {gcd(c, n) for _, c in terms}
-    for g in sorted(divisors, reverse=True):
-        if g == 1:
-            return None
-        lower = tuple(term for term in terms if term[1] % g)
-        low, high = span(lower, constant)
-        if low // g == high // g:
-            upper = tuple((atom, c // g) for atom, c in terms if c % g == 0)
-            return g, _sum(dict(upper), low // g), lower, low // g
-    return None
 
 
 # Conditions
@@ -305,8 +92,8 @@ def eq(a: Node | int, b: Node | int) -> Node:
     if wanted <= low:
         return _at_most(terms, wanted)
     if wanted >= high:
-        return _at_most(_times(terms, -1), -wanted)
-    return node(ops.EQ, (_assemble(terms, 0), const(wanted)), None, dtypes.bool_, ())
+        return _at_most(times(terms, -1), -wanted)
+    return node(ops.EQ, (assemble(terms, 0), const(wanted)), None, dtypes.bool_, ())
 
 
 def ne(a: Node | int, b: Node | int) -> Node:
@@ -315,7 +102,10 @@ def ne(a: Node | int, b: Node | int) -> Node:
 
 
 def _at_most(terms: Terms, limit: int) -> Node:
-    """The sum of `terms` <= limit, as `sum <= number` or `number <= sum`."""
+    """The sum of `terms` <= limit, as `sum <= number` or `number <= sum`.
+
+    g*x + r <= limit is x <= limit // g where r makes no difference, as in a split loop's tail.
+    """
     if not terms:
         return TRUE if limit >= 0 else FALSE
     divisor = gcd(*(c for _, c in terms))
@@ -327,10 +117,15 @@ def _at_most(terms: Terms, limit: int) -> Node:
         return TRUE
     if low > limit:
         return FALSE
+    for step in sorted({abs(c) for _, c in terms} - {1}, reverse=True):
+        upper, lower = split(terms, step)
+        low, high = span(lower, 0)
+        if (limit - low) // step == (limit - high) // step:
+            return le(total(dict(upper), 0), (limit - low) // step)
     if terms[0][1] > 0:
-        sides = (_assemble(terms, 0), const(limit))
+        sides = (assemble(terms, 0), const(limit))
     else:
-        sides = (const(-limit), _assemble(_times(terms, -1), 0))
+        sides = (const(-limit), assemble(times(terms, -1), 0))
     return node(ops.LE, sides, None, dtypes.bool_, ())
 
 
@@ -464,7 +259,7 @@ def _rebuild_index(current: Node, src: tuple[Node, ...]) -> Node:
         return floordiv(src[0], src[1].arg) if op is ops.FLOORDIV else mod(src[0], src[1].arg)
     if op is ops.CHECKED and src[0].dtype is dtypes.index:
         low, high = bounds(src[0])
-        return src[0] if 0 <= low and high < current.arg else with_sources(current, src)
+        return src[0] if low >= 0 and high < current.arg else with_sources(current, src)
     if op is ops.CAST:
         return _to_index(current, src[0])
     if op is ops.WHERE and src[0].op is ops.CONST:

@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from gradlet.schedule.plan import Schedule
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
-@dataclass(frozen=True)
-class MemoryPlan:
-    """Attributes:
-    offsets: byte offset in the arena of each buffer that lives there, by buffer number.
-    arena: bytes that the arena needs.
-    """
-
-    offsets: dict[int, int]
-    arena: int
-
-
-def plan_memory(schedule: Schedule) -> MemoryPlan:
-    """Places every buffer that is neither a param nor a sink so that lifetimes never overlap.
-
-    Large buffers choose first; each takes the lowest place that is free while it lives.
-    """
-    lives = _lifetimes(schedule)
-    sizes = {b: schedule.buffers[b].size * schedule.buffers[b].dtype.itemsize for b in lives}
-    offsets: dict[int, int] = {}
-    for b in sorted(lives, key=lambda b: (-sizes[b], b)):
-        first, last = lives[b]
-        taken = sorted(
-            (offsets[other], offsets[other] + sizes[other])
-            for other in offsets
-            if lives[other][0] <= last and first <= lives[other][1]
-        )
-        place = 0
-        for start, stop in taken:
-            if place + sizes[b] <= start:
-                break
-            place = max(place, -(-stop // ALIGNMENT) * ALIGNMENT)
-        offsets[b] = place
-    arena = max((offsets[b] + sizes[b] for b in offsets), default=0)
-    return MemoryPlan(offsets, arena)
-
-
-def _lifetimes(schedule: Schedule) -> dict[int, tuple[int, int]]:
-    """For each intermediate buffer the steps that first and last touch it."""
+def lifetimes(schedule: Schedule) -> dict[int, tuple[int, int]]:
+    """For each buffer that is neither param nor sink the steps that first and last touch it."""
     lives: dict[int, tuple[int, int]] = {}
     outside = set(range(schedule.params)) | set(schedule.sinks)
     for number, step in enumerate(schedule.steps):
@@ -54,3 +18,32 @@ def _lifetimes(schedule: Schedule) -> dict[int, tuple[int, int]]:
             if b not in outside:
                 lives[b] = (lives.get(b, (number, number))[0], number)
     return lives
+
+
+def place(requests: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
+    """Places arrays in one arena so that no two that live at once overlap.
+
+    Large ones choose first; each takes the lowest place that is free while it lives.
+
+    Args:
+        requests: (first step, last step, bytes) of each array.
+
+    Returns:
+        the byte offset of each array and the bytes of the arena.
+    """
+    offsets: dict[int, int] = {}
+    for n in sorted(range(len(requests)), key=lambda n: (-requests[n][2], n)):
+        first, last, size = requests[n]
+        taken = sorted(
+            (offsets[other], offsets[other] + requests[other][2])
+            for other in offsets
+            if requests[other][0] <= last and first <= requests[other][1]
+        )
+        at = 0
+        for start, stop in taken:
+            if at + size <= start:
+                break
+            at = max(at, -(-stop // ALIGNMENT) * ALIGNMENT)
+        offsets[n] = at
+    arena = max((offsets[n] + requests[n][2] for n in offsets), default=0)
+    return [offsets[n] for n in range(len(requests))], arena

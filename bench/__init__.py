@@ -1,0 +1,1 @@
+"""Compares gradlet with other frameworks: `python -m bench steps`."""

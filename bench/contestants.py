@@ -1,0 +1,87 @@
+"""Who takes part, and in what environment each runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to run the workloads.
+
+    Attributes:
+        package: what must be installed.
+        file: the module that holds its workloads.
+        caches: environment variables that name its folder of compiled code, below ours.
+        settings: further environment variables.
+        compiled: passed on to its workloads.
+    """
+
+    package: str
+    file: str
+    caches: dict[str, str]
+    settings: dict[str, str]
+    compiled: bool = False
+
+
+CONTESTANTS = {
+    "gradlet": Contestant(
+        "gradlet",
+        "bench.workloads.gradlet_steps",
+        caches={"GRADLET_CACHE": "."},
+        settings={},
+    ),
+    "torch": Contestant(
+        "torch",
+        "bench.workloads.torch_steps",
+        caches={},
+        settings={},
+    ),
+    "torch.compile": Contestant(
+        "torch",
+        "bench.workloads.torch_steps",
+        caches={"TORCHINDUCTOR_CACHE_DIR": "."},
+        settings={"TORCHINDUCTOR_FX_GRAPH_CACHE": "1"},
+        compiled=True,
+    ),
+    "jax": Contestant(
+        "jax",
+        "bench.workloads.jax_steps",
+        caches={"JAX_COMPILATION_CACHE_DIR": "."},
+        settings={
+            "JAX_PLATFORMS": "cpu",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        },
+    ),
+    "tinygrad": Contestant(
+        "tinygrad",
+        "bench.workloads.tinygrad_steps",
+        caches={"CACHEDB": "cache.db"},
+        settings={"DEV": "CPU"},
+    ),
+}
+
+# These choose a BLAS kernel for one machine or another, and would change what peers are worth.
+UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+def installed(name: str) -> bool:
+    """Whether a contestant's package can be imported here."""
+    return importlib.util.find_spec(CONTESTANTS[name].package) is not None
+
+
+def environment(name: str, cache: Path, threads: int) -> dict[str, str]:
+    """The environment for one process of a contestant, with its compiled code under `cache`."""
+    contestant = CONTESTANTS[name]
+    kept = {key: value for key, value in os.environ.items() if key not in UNWANTED}
+    counts = ("GRADLET_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CPU_COUNT")
+    return {
+        **kept,
+        **dict.fromkeys(counts, str(threads)),
+        **contestant.settings,
+        **{key: str(cache / inner) for key, inner in contestant.caches.items()},
+    }

@@ -1,0 +1,59 @@
+"""The workloads in gradlet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bench.workloads.problem import Layer, Problem
+
+
+def load(compiled: bool) -> None:
+    import gradlet  # noqa: F401
+
+
+def build(problem: Problem, compiled: bool) -> Callable[[], float]:
+    from gradlet import Tensor, nn
+
+    def layer(kind: str, *sizes: int) -> Any:
+        match kind:
+            case "linear":
+                return nn.Linear(*sizes)
+            case "conv":
+                return nn.Conv2d(*sizes)
+            case "norm":
+                return nn.BatchNorm2d(*sizes)
+            case "pool":
+                return lambda x: x.max_pool2d(2)
+            case "flatten":
+                return lambda x: x.flatten(1)
+        return {"relu": Tensor.relu, "sigmoid": Tensor.sigmoid}[kind]
+
+    layers = [layer(*description) for description in problem.layers]
+    set_weights(layers, problem.layers, problem.weights)
+    opt = nn.optim.Adam(nn.state.get_parameters(layers), lr=problem.learning_rate)
+    inputs, targets = Tensor(problem.inputs), Tensor(problem.targets)
+    Tensor.training = True
+
+    def step() -> float:
+        x = inputs
+        for layer in layers:
+            x = layer(x)
+        loss = x.cross_entropy(targets) if problem.classifies else ((x - targets) ** 2).mean()
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def set_weights(layers: list[Any], kinds: tuple[Layer, ...], weights: tuple[Any, ...]) -> None:
+    """Puts the given arrays into the linear and conv layers."""
+    from gradlet import Tensor
+
+    arrays = iter(weights)
+    for layer, (kind, *_) in zip(layers, kinds, strict=True):
+        if kind in ("linear", "conv"):
+            layer.weight.assign(Tensor(next(arrays)))
+            layer.bias.assign(Tensor(next(arrays)))

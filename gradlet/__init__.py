@@ -1,0 +1,31 @@
+"""gradlet: a small deep-learning framework with a compiler of its own.
+
+>>> from gradlet import Tensor
+>>> x = Tensor([1.0, 2.0, 3.0])
+>>> y = (x * 2).sum().backward()
+>>> x.grad.tolist()
+[2.0, 2.0, 2.0]
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from gradlet import nn
+from gradlet.base import dtypes
+from gradlet.compat import install_as_tinygrad
+from gradlet.grad.vjp import GradientError
+from gradlet.tensor.tensor import Tensor
+
+__all__ = ["GradientError", "Tensor", "dtypes", "explain", "install_as_tinygrad", "nn"]
+__version__ = "0.1.0"
+
+# What is loaded when it is first asked for.
+_LAZY = {"explain": "gradlet.engine.explain"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'gradlet' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,95 @@
+"""From a graph that names real buffers to a program that can run again on others.
+
+Two training steps build the same graph over different buffers. `capture` numbers the nodes of a
+graph and describes it without its buffers; that description is the key under which the compiled
+program of the first step is found by all later ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gradlet.ir import build, ops
+from gradlet.ir.node import Node, node
+from gradlet.runtime.buffer import Buffer
+
+
+@dataclass
+class Capture:
+    """A graph with its buffers set apart.
+
+    Attributes:
+        order: its nodes, each after its sources, identities left out.
+        position: where in `order` each node stands; identities and pending buffers stand
+            where what they stand for does.
+        buffers: the filled buffers that it reads, in order of first use.
+        entries: `order`, described without naming a buffer.
+    """
+
+    order: list[Node]
+    position: dict[Node, int]
+    buffers: list[Buffer]
+    entries: list[tuple]
+
+    def key(self, sinks: Iterable[Node]) -> tuple:
+        """Equal for graphs that one program can compute."""
+        return (*self.entries, tuple(self.position[sink] for sink in sinks))
+
+    def canonical(self, sinks: Iterable[Node]) -> tuple[list[Node], list[Node]]:
+        """(sinks, params) of the same graph over PARAM nodes in place of buffers."""
+        made: list[Node] = []
+        params: list[Node] = []
+        for current, entry in zip(self.order, self.entries, strict=True):
+            if entry[0] is ops.PARAM:
+                params.append(build.param(len(params), current.dtype, current.shape))
+                made.append(params[-1])
+            else:
+                src = tuple(made[i] for i in entry[4:])
+                made.append(node(current.op, src, current.arg, current.dtype, current.shape))
+        return [made[self.position[sink]] for sink in sinks], params
+
+
+def stand_in(current: Node, device: object) -> Node | None:
+    """The node whose value `current` has without computing anything, or None if it is its own."""
+    memo = current.realized
+    if memo is not None and memo.arg.device is device:
+        return memo
+    if current.op is ops.BUFFER:
+        return current.arg.pending
+    if current.op in ops.IDENTITIES:
+        return current.src[0]
+    return None
+
+
+def capture(roots: Iterable[Node], device: object) -> Capture:
+    """Walks the graph under `roots` once, stopping at whatever `device` already holds."""
+    taken = Capture([], {}, [], [])
+    position = taken.position
+    stack = list(roots)
+    stack.reverse()
+    while stack:
+        current = stack[-1]
+        if current in position:
+            stack.pop()
+            continue
+        other = stand_in(current, device)
+        waits_for = current.src if other is None else (other,)
+        missing = [s for s in waits_for if s not in position]
+        if missing:
+            missing.reverse()
+            stack.extend(missing)
+            continue
+        stack.pop()
+        if other is not None:
+            position[current] = position[other]
+            continue
+        position[current] = len(taken.order)
+        taken.order.append(current)
+        src = [position[s] for s in current.src]
+        if current.op is ops.BUFFER:
+            taken.entries.append((ops.PARAM, len(taken.buffers), current.dtype, current.shape))
+            taken.buffers.append(current.arg)
+        else:
+            taken.entries.append((current.op, current.arg, current.dtype, current.shape, *src))
+    return taken

@@ -1,0 +1,96 @@
+"""Computes what has been built: the one place where lazy graphs turn into numbers."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Protocol
+
+from gradlet.engine.compile import compile_program
+from gradlet.engine.program import capture
+from gradlet.ir import ops
+from gradlet.ir.node import Node
+from gradlet.runtime.buffer import Buffer, node_of
+from gradlet.runtime.device import Device, Executable
+
+
+class Holder(Protocol):
+    """Something that shows a node's value to a user: a Tensor."""
+
+    node: Node
+
+
+# Every Tensor alive. What a user still holds is stored when a graph that contains it runs, so
+# that looking at it later computes nothing twice.
+holders: weakref.WeakSet[Holder] = weakref.WeakSet()
+
+_programs: dict[tuple, Executable] = {}
+
+
+def realize(nodes: Sequence[Node], device: Device) -> None:
+    """Computes `nodes` on `device`, all in one program, and remembers their values.
+
+    Afterwards `value_of` finds each of them. Nodes of live tensors that the program passes
+    through are computed and remembered with them.
+    """
+    wanted = [n for n in nodes if _filled(n, device) is None]
+    if not wanted:
+        return
+    graph = capture(wanted, device)
+    seen = dict.fromkeys(wanted)
+    for holder in list(holders):
+        held = holder.node
+        while held.op in ops.IDENTITIES:
+            held = held.src[0]
+        if held not in seen and held in graph.position and _worth_storing(held, device):
+            seen[held] = None
+    sinks = list(seen)
+    # Several sinks may stand at one place, such as a value and its detached twin.
+    places = {graph.position[sink]: sink for sink in reversed(sinks)}
+    key = (device.name, graph.key(places.values()))
+    program = _programs.get(key)
+    if program is None:
+        program = compile_program(device, *graph.canonical(places.values()))
+        _programs[key] = program
+    memories = program([b.memory for b in graph.buffers])
+    stored = dict(zip(places, memories, strict=True))
+    for sink in sinks:
+        _remember(sink, stored[graph.position[sink]], device)
+
+
+def value_of(current: Node, device: Device) -> Buffer:
+    """The filled buffer with the value of `current`, computing it if need be."""
+    found = _filled(current, device)
+    if found is None:
+        realize([current], device)
+        found = _filled(current, device)
+        assert found is not None
+    return found
+
+
+def clear_programs() -> None:
+    """Forgets every compiled program, as tests of cold starts want."""
+    _programs.clear()
+
+
+def _filled(current: Node, device: Device) -> Buffer | None:
+    """The buffer that already holds `current`, if one does."""
+    while current.op in ops.IDENTITIES and current.realized is None:
+        current = current.src[0]
+    if current.op is ops.BUFFER:
+        return current.arg if current.arg.memory is not None else None
+    memo = current.realized
+    return memo.arg if memo is not None and memo.arg.device is device else None
+
+
+def _worth_storing(held: Node, device: Device) -> bool:
+    """True for what takes computing: neither stored already nor a plain constant."""
+    return held.op is not ops.CONST and _filled(held, device) is None
+
+
+def _remember(sink: Node, memory: object, device: Device) -> None:
+    if sink.op is ops.BUFFER:
+        sink.arg.fill(memory)
+    else:
+        sink.realized = node_of(Buffer(device, sink.dtype, sink.shape, memory))
+

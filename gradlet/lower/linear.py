@@ -1,0 +1,265 @@
+"""Loop trees become linear programs: lists of instructions, each on scalars or vectors.
+
+Every expression is computed once, in the outermost loop that defines what it reads; unrolled
+loops are written out, and the counter of a vector loop becomes lanes. Renderers translate an
+instruction at a time and decide nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradlet.base import dtypes
+from gradlet.base.dtypes import DType
+from gradlet.ir import index, ops
+from gradlet.ir.node import Node, topological
+from gradlet.lower.loops import Assign, Body, Loop, assigns, rename
+
+LOOP, END, READ, WRITE, BROADCAST, LANE_NUMBERS, REDUCE_LANES, CHECK = (
+    "loop", "end", "read", "write", "broadcast", "lane_numbers", "reduce_lanes", "check",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Value:
+    """A result: `lanes` is 0 for a scalar."""
+
+    number: int
+    dtype: DType
+    lanes: int = 0
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """`result = op(args)`. `op` is an elementwise Op or one of the names above.
+
+    `arg` is the constant of CONST, the extent of a loop, the array of a read or write, the Op of
+    a reduction over lanes and the size that a check compares with. Reads and writes take
+    (address[, mask]) and (address, value); an address without lanes is where a vector starts.
+    """
+
+    op: Any
+    result: Value | None
+    args: tuple[Value, ...]
+    arg: Any = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Instructions for iterations [begin, end) of a loop of `extent`, run as one function."""
+
+    extent: int
+    instructions: tuple[Instruction, ...]
+    counter: Value
+    locals: tuple[Node, ...]
+    work: int
+
+
+@dataclass(frozen=True)
+class LinearProgram:
+    """A kernel ready to be rendered: its phases, and the arrays that they are given."""
+
+    phases: tuple[Phase, ...]
+    params: tuple[Node, ...]
+    scratch: tuple[Node, ...]
+
+
+@dataclass
+class _Scope:
+    counter: Node | None
+    instructions: list[Instruction] = field(default_factory=list)
+    known: dict[Node, Value] = field(default_factory=dict)
+
+
+def linearize(body: Body, params: tuple[Node, ...]) -> LinearProgram:
+    """One phase for each top-level statement of the tree."""
+    phases = tuple(_Linearizer((statement,)).phase() for statement in body)
+    arrays = [x for a in assigns(body) for x in (a.target, *_arrays(a.value))]
+    scratch = tuple(dict.fromkeys(x for x in arrays if x.op is ops.SCRATCH))
+    return LinearProgram(phases, params, scratch)
+
+
+def _arrays(value: Node) -> list[Node]:
+    return [x.src[0] for x in topological([value]) if x.op is ops.LOAD]
+
+
+class _Linearizer:
+    """Writes the instructions of one phase."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.count = 0
+        self.written = {a.target for a in assigns(body)}
+        self.scopes = [_Scope(None)]
+        self.lane_counter: Node | None = None
+        self.lanes = 0
+        self.momentary: dict[Node, Value] = {}  # values that the next assignment may change
+        self.volatile: dict[Node, bool] = {}
+
+    def phase(self) -> Phase:
+        (statement,) = self.body
+        counter = self.value(dtypes.index)
+        extent = 1
+        if isinstance(statement, Loop) and statement.kind == "parallel":
+            extent = statement.size
+            self.scopes.append(_Scope(statement.counter, known={statement.counter: counter}))
+            self.run(statement.body)
+            inner = self.scopes.pop()
+            self.emit_loop(counter, None, inner)
+        else:
+            self.run(self.body)
+        local = tuple(x for x in dict.fromkeys(a.target for a in assigns(self.body))
+                      if x.op is ops.LOCAL)  # fmt: skip
+        work = sum(1 for _ in self.scopes[0].instructions)
+        return Phase(extent, tuple(self.scopes[0].instructions), counter, local, work)
+
+    def value(self, dtype: DType, lanes: int = 0) -> Value:
+        self.count += 1
+        return Value(self.count, dtype, lanes)
+
+    def emit_loop(self, counter: Value, size: int | None, scope: _Scope) -> None:
+        """A loop of `size`, or the phase's own over [begin, end) where that is None."""
+        out = self.scopes[-1].instructions
+        out.append(Instruction(LOOP, counter, (), size))
+        out += scope.instructions
+        out.append(Instruction(END, counter, (), size))
+
+    def run(self, body: Body) -> None:
+        for statement in body:
+            if isinstance(statement, Assign):
+                self.assign(statement)
+            elif statement.kind == "unroll":
+                for i in range(statement.size):
+                    self.run(rename(statement.body, {statement.counter: index.const(i)}))
+            elif statement.kind == "vector":
+                self.lane_counter, self.lanes = statement.counter, statement.size
+                self.run(statement.body)
+                self.lane_counter, self.lanes = None, 0
+            else:
+                counter = self.value(dtypes.index)
+                self.scopes.append(_Scope(statement.counter, known={statement.counter: counter}))
+                self.run(statement.body)
+                inner = self.scopes.pop()
+                self.emit_loop(counter, statement.size, inner)
+
+    def assign(self, a: Assign) -> None:
+        self.momentary = {}
+        value = self.evaluate(a.value)
+        address, spread = self.address(a.target, a.at)
+        if spread and not value.lanes:
+            value = self.spread(value)
+        if a.accumulate is not None:
+            lanes = self.lanes if spread else 0
+            before = self.now(READ, (address,), a.target.dtype, lanes, a.target)
+            value = self.now(a.accumulate, (before, value), value.dtype, lanes)
+        self.now(WRITE, (address, value), None, 0, a.target)
+
+    # Expressions
+
+    def evaluate(self, x: Node) -> Value:
+        """The value of an expression, computed where it belongs."""
+        for current in topological([x], self.operands):
+            if self.find(current) is None:
+                self.compute(current)
+        found = self.find(x)
+        assert found is not None
+        return found
+
+    def operands(self, x: Node) -> tuple[Node, ...]:
+        """What must be known before `x`: a load needs its address instead of its indices."""
+        if x.op is not ops.LOAD:
+            return x.src
+        flat, valid = self.flat_address(x.src[0], x.src[2:]), x.src[1]
+        return (flat,) if valid is index.TRUE else (flat, valid)
+
+    def flat_address(self, array: Node, at: tuple[Node, ...]) -> Node:
+        """The address of an element; of a vector that is contiguous, of its first lane."""
+        flat = index.ravel(at, array.shape)
+        if self.lane_counter is not None and index.coefficient(flat, self.lane_counter) == 1:
+            return index.replace(flat, {self.lane_counter: index.const(0)})
+        return flat
+
+    def address(self, array: Node, at: tuple[Node, ...]) -> tuple[Value, bool]:
+        """The address, and whether a whole vector of elements is meant."""
+        spread = self.lane_counter is not None and any(
+            self.lane_counter in index.variables(i) for i in at
+        )
+        return self.evaluate(self.flat_address(array, at)), spread
+
+    def find(self, x: Node) -> Value | None:
+        if x in self.momentary:
+            return self.momentary[x]
+        for scope in self.scopes:
+            if x in scope.known:
+                return scope.known[x]
+        return None
+
+    def is_volatile(self, x: Node) -> bool:
+        found = self.volatile.get(x)
+        if found is None:
+            changes = x.op is ops.LOAD and x.src[0] in self.written
+            found = self.volatile[x] = changes or any(self.is_volatile(s) for s in x.src)
+        return found
+
+    def compute(self, x: Node) -> None:
+        lanes = self.lanes if self.lane_counter in index.variables(x) else 0
+        args = tuple(self.evaluate_known(s) for s in self.operands(x))
+        if self.is_volatile(x):
+            self.momentary[x] = self.put(x, args, lanes, self.scopes[-1])
+            return
+        needed = index.variables(x)
+        depth = max((d for d, s in enumerate(self.scopes) if s.counter in needed), default=0)
+        scope = self.scopes[depth]
+        scope.known[x] = self.put(x, args, lanes, scope)
+
+    def evaluate_known(self, x: Node) -> Value:
+        found = self.find(x)
+        assert found is not None
+        return found
+
+    def put(self, x: Node, args: tuple[Value, ...], lanes: int, scope: _Scope) -> Value:
+        """Writes the instruction for one node into a scope."""
+        if x.op is ops.LOAD:
+            mask = args[1:]
+            if lanes and mask and not mask[0].lanes:
+                mask = (self.spread(mask[0], scope),)
+            return self.emit(scope, READ, (args[0], *mask), x.dtype, lanes, x.src[0])
+        if x is self.lane_counter:
+            return self.emit(scope, LANE_NUMBERS, (), x.dtype, lanes)
+        if x.op is ops.CONST:
+            return self.emit(scope, ops.CONST, (), x.dtype, 0, x.value)
+        if x.op is ops.ACROSS:
+            return self.emit(scope, REDUCE_LANES, args, x.dtype, 0, x.arg)
+        if lanes:
+            args = tuple(a if a.lanes else self.spread(a, scope) for a in args)
+        if x.op is ops.CHECKED:
+            return self.emit(scope, CHECK, args, x.dtype, lanes, x.arg)
+        assert x.op.elementwise, f"{x.op} cannot stand in a kernel's expression"
+        nonnegative = x.dtype is dtypes.index and index.bounds(x.src[0])[0] >= 0
+        return self.emit(scope, x.op, args, x.dtype, lanes, nonnegative or None)
+
+    def spread(self, value: Value, scope: _Scope | None = None) -> Value:
+        scope = scope or self.scopes[-1]
+        return self.emit(scope, BROADCAST, (value,), value.dtype, self.lanes)
+
+    def now(
+        self, op: Any, args: tuple[Value, ...], dtype: DType | None, lanes: int, arg: Any = None
+    ) -> Value:
+        return self.emit(self.scopes[-1], op, args, dtype, lanes, arg)
+
+    def emit(
+        self,
+        scope: _Scope,
+        op: Any,
+        args: tuple[Value, ...],
+        dtype: DType | None,
+        lanes: int,
+        arg: Any = None,
+    ) -> Value:
+        result = self.value(dtype or dtypes.bool_, lanes)
+        scope.instructions.append(
+            Instruction(op, result if dtype is not None else None, args, arg)
+        )
+        return result
+

@@ -1,0 +1,180 @@
+"""Loop trees: what a kernel is between index expressions and straight code.
+
+    for i in parallel 64:
+      acc[] = 0
+      for k in 128:
+        acc[] += A[i, k]
+      out[i] = acc[]
+
+A tree is a tuple of statements; a statement is a `Loop` or an `Assign`. Trees are immutable;
+`transforms.py` turns one into another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from gradlet.ir import index, ops
+from gradlet.ir.kernel import load
+from gradlet.ir.node import Node
+from gradlet.ir.ops import Op
+
+
+@dataclass(frozen=True)
+class Assign:
+    """`target[at] = value`, or `target[at] op= value` with an `accumulate` op.
+
+    `target` is a PARAM, LOCAL or SCRATCH node; `value` a scalar expression.
+    """
+
+    target: Node
+    at: tuple[Node, ...]
+    value: Node
+    accumulate: Op | None = None
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`body` for each value of `counter`, a RANGE node.
+
+    `kind` is `serial`, `parallel` (iterations spread over threads; outermost only), `unroll`
+    (written out) or `vector` (all iterations at once, one a lane; innermost only).
+    """
+
+    counter: Node
+    body: Body
+    kind: str = "serial"
+
+    @property
+    def size(self) -> int:
+        return self.counter.arg[1]
+
+
+Statement = Loop | Assign
+Body = tuple[Statement, ...]
+
+
+class ScheduleError(ValueError):
+    """A loop transform was asked for that would change what the kernel computes."""
+
+
+def loop(counter: Node, body: Body, kind: str = "serial") -> Body:
+    """A loop over `counter`, or just the body where one iteration is all there is."""
+    if counter.op is not ops.RANGE:
+        return body
+    return (Loop(counter, body, kind),)
+
+
+def assigns(body: Body) -> Iterator[Assign]:
+    """All assignments in a tree, in order."""
+    for statement in body:
+        if isinstance(statement, Loop):
+            yield from assigns(statement.body)
+        else:
+            yield statement
+
+
+def loops(body: Body) -> Iterator[Loop]:
+    """All loops in a tree, outer before inner."""
+    for statement in body:
+        if isinstance(statement, Loop):
+            yield statement
+            yield from loops(statement.body)
+
+
+def map_assigns(body: Body, change: Callable[[Assign], Body]) -> Body:
+    """The tree with each assignment replaced by what `change` gives for it."""
+    made: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Loop):
+            made.append(replace(statement, body=map_assigns(statement.body, change)))
+        else:
+            made.extend(change(statement))
+    return tuple(made)
+
+
+def change_loop(body: Body, counter: Node, change: Callable[[Loop], Body]) -> Body:
+    """The tree with the loop over `counter` replaced; it is an error if there is none."""
+    found = 0
+
+    def visit(statements: Body) -> Body:
+        nonlocal found
+        made: list[Statement] = []
+        for statement in statements:
+            if isinstance(statement, Assign):
+                made.append(statement)
+            elif statement.counter is counter:
+                found += 1
+                made.extend(change(statement))
+            else:
+                made.append(replace(statement, body=visit(statement.body)))
+        return tuple(made)
+
+    changed = visit(body)
+    if not found:
+        raise ScheduleError(f"the kernel has no loop over {counter.arg[0]}")
+    return changed
+
+
+def rename(body: Body, replacements: dict[Node, Node]) -> Body:
+    """The tree with counters in its expressions replaced; loop headers stay as they are."""
+
+    def change(a: Assign) -> Body:
+        at = tuple(index.replace(i, replacements) for i in a.at)
+        return (replace(a, at=at, value=index.replace(a.value, replacements)),)
+
+    return map_assigns(body, change)
+
+
+def read(array: Node, *at: Node) -> Node:
+    """The element of a LOCAL, SCRATCH or PARAM array at `at`."""
+    return load(array, at)
+
+
+def show(body: Body, indent: str = "") -> str:
+    """The tree as text, one statement a line."""
+    lines = []
+    for s in body:
+        if isinstance(s, Loop):
+            kind = "" if s.kind == "serial" else f"{s.kind} "
+            lines.append(f"{indent}for {s.counter.arg[0]} in {kind}{s.size}:")
+            lines.append(show(s.body, indent + "  "))
+        else:
+            sign = f"{SYMBOLS.get(s.accumulate, s.accumulate)}=" if s.accumulate else "="
+            place = f"{array_name(s.target)}[{', '.join(expression(i) for i in s.at)}]"
+            lines.append(f"{indent}{place} {sign} {expression(s.value)}")
+    return "\n".join(lines)
+
+
+SYMBOLS = {
+    ops.ADD: "+", ops.SUB: "-", ops.MUL: "*", ops.DIV: "/", ops.FLOORDIV: "//", ops.MOD: "%",
+    ops.EQ: "==", ops.LT: "<", ops.LE: "<=", ops.AND: "&", ops.OR: "|", ops.XOR: "^",
+    ops.SHL: "<<", ops.SHR: ">>", ops.POW: "**",
+}  # fmt: skip
+
+
+def array_name(array: Node) -> str:
+    """How an array is called in listings: params by position, others by name."""
+    return f"p{array.arg}" if array.op is ops.PARAM else str(array.arg)
+
+
+def expression(x: Node) -> str:
+    """A scalar expression as text."""
+    if x.op is ops.CONST:
+        return repr(x.value)
+    if x.op is ops.RANGE:
+        return str(x.arg[0])
+    if x.op is ops.LOAD:
+        array, valid, *at = x.src
+        text = f"{array_name(array)}[{', '.join(expression(i) for i in at)}]"
+        return text if valid is index.TRUE else f"({text} if {expression(valid)} else 0)"
+    parts = [expression(s) for s in x.src]
+    if x.op in SYMBOLS:
+        return f"({parts[0]} {SYMBOLS[x.op]} {parts[1]})"
+    if x.op is ops.WHERE:
+        return f"({parts[1]} if {parts[0]} else {parts[2]})"
+    if x.op in (ops.CAST, ops.BITCAST):
+        return f"{x.dtype.name}({parts[0]})"
+    name = x.op.name.lower() + (f"_{x.arg.name.lower()}" if isinstance(x.arg, Op) else "")
+    return f"{name}({', '.join(parts)})"

@@ -1,0 +1,60 @@
+"""From index expressions to loops: the plainest loop tree that computes a nest."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from gradlet.ir import build, index, ops
+from gradlet.ir.kernel import Nest
+from gradlet.ir.node import Node, node, topological
+from gradlet.lower.loops import Assign, Body, loop, read
+
+
+def loops_of(nest: Nest) -> Body:
+    """Loops over the nest's counters; each reduction a loop of its own before its use.
+
+    out[i] = relu(sum over k of A[i, k])
+ ->
+    for i:
+      acc0[] = 0
+      for k: acc0[] += A[i, k]
+      out[i] = relu(acc0[])
+    """
+    names = count()
+    ready: dict[Node, Node] = {}
+    body: list = []
+    for store in nest.stores:
+        before, value = _without_reductions(store.value, names, ready)
+        body += before
+        body.append(Assign(store.target, store.index, value, store.accumulate))
+    made: Body = tuple(body)
+    for counter in reversed(nest.ranges):
+        made = loop(counter, made)
+    return made
+
+
+def _without_reductions(value: Node, names: count, ready: dict[Node, Node]) -> tuple[Body, Node]:
+    """Statements that compute the reductions in `value`, and `value` reading their results."""
+    statements: list = []
+    replaced: dict[Node, Node] = {}
+    for current in topological([value], lambda n: () if n.op is ops.FOLD_RANGES else n.src):
+        if current.op is ops.FOLD_RANGES:
+            if current not in ready:
+                array = node(ops.LOCAL, (), f"acc{next(names)}", current.dtype, ())
+                statements += _reduction(current, array, names)
+                ready[current] = read(array)
+            replaced[current] = ready[current]
+        else:
+            src = tuple(replaced[s] for s in current.src)
+            replaced[current] = current if src == current.src else index.rebuild(current, src)
+    return tuple(statements), replaced[value]
+
+
+def _reduction(reduction: Node, array: Node, names: count) -> Body:
+    value, *counters = reduction.src
+    start = build.const(build.identity_value(reduction.arg, array.dtype), array.dtype)
+    before, inner = _without_reductions(value, names, {})
+    body: Body = (*before, Assign(array, (), inner, reduction.arg))
+    for counter in reversed(counters):
+        body = loop(counter, body)
+    return (Assign(array, (), start), *body)

@@ -1,0 +1,160 @@
+"""Activations, losses and layers without state, as functions of tensors.
+
+Each is a method of `Tensor`, which says more; here they have PyTorch's names and argument order.
+"""
+
+from __future__ import annotations
+
+from gradlet.tensor.tensor import Tensor
+
+Pair = int | tuple[int, int]
+
+
+# Activations
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0)."""
+    return x.relu()
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x above zero, else negative_slope * x."""
+    return x.leaky_relu(negative_slope)
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x above zero, else alpha * (exp(x) - 1)."""
+    return x.elu(alpha)
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """x times the normal distribution function of x; `approximate` is `none` or `tanh`."""
+    return x.gelu(approximate)
+
+
+def silu(x: Tensor) -> Tensor:
+    """x * sigmoid(x)."""
+    return x.silu()
+
+
+def softplus(x: Tensor, beta: float = 1.0) -> Tensor:
+    """log(1 + exp(beta * x)) / beta."""
+    return x.softplus(beta)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x)).
+
+    >>> sigmoid(Tensor([0.0])).tolist()
+    [0.5]
+    """
+    return x.sigmoid()
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return x.tanh()
+
+
+def softmax(x: Tensor, dim: int = -1) -> Tensor:
+    """exp(x) / sum of exp(x) along `dim`."""
+    return x.softmax(dim)
+
+
+def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
+    """The logarithm of softmax along `dim`."""
+    return x.log_softmax(dim)
+
+
+# Losses
+
+
+def cross_entropy(
+    scores: Tensor,
+    target: Tensor,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-log softmax(scores) at the target: classes (N, ...) or probabilities of scores' shape.
+
+    >>> round(cross_entropy(Tensor([[2.0, 0.0]]), Tensor([0])).item(), 4)
+    0.1269
+    """
+    return scores.cross_entropy(target, reduction, label_smoothing, ignore_index)
+
+
+def nll_loss(
+    log_probabilities: Tensor, target: Tensor, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """`cross_entropy` from the logarithms of probabilities."""
+    return log_probabilities.nll_loss(target, reduction, ignore_index)
+
+
+def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Squared differences."""
+    return x.mse_loss(target, reduction)
+
+
+def binary_cross_entropy(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """-(y log p + (1 - y) log(1 - p)) of probabilities."""
+    return x.binary_cross_entropy(target, reduction)
+
+
+def binary_cross_entropy_with_logits(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """`binary_cross_entropy` of sigmoid(x), with no overflow."""
+    return x.binary_cross_entropy_with_logits(target, reduction)
+
+
+# Layers without state
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias for a weight (out, in), as PyTorch has it."""
+    return x.linear(weight.T, bias)
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlation of images (N, Cin, H, W) with filters (Cout, Cin / groups, KH, KW)."""
+    return x.conv2d(weight, bias, groups, stride, dilation, padding)
+
+
+def max_pool2d(
+    x: Tensor,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+) -> Tensor:
+    """The largest element of each window over the last two axes."""
+    return x.max_pool2d(kernel_size, stride, dilation, padding)
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window over the last two axes."""
+    return x.avg_pool2d(kernel_size, stride, 1, padding, count_include_pad)
+
+
+def dropout(x: Tensor, p: float = 0.5) -> Tensor:
+    """While `Tensor.training`, zeros with probability p, the rest over (1 - p)."""
+    return x.dropout(p)
+
+
+def one_hot(classes: Tensor, num_classes: int) -> Tensor:
+    """A new last axis that holds 1 at the class and 0 elsewhere (int64)."""
+    return classes.one_hot(num_classes)

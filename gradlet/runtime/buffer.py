@@ -1,0 +1,67 @@
+"""What a BUFFER node's `arg` is: a place on a device for one array, filled now or later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradlet.base.dtypes import DType
+from gradlet.ir import build
+from gradlet.ir.node import Node
+
+if TYPE_CHECKING:
+    from gradlet.runtime.device import Device
+
+
+class Buffer:
+    """One array on one device, never written again once it is filled.
+
+    Attributes:
+        device: where it lives.
+        node: the BUFFER node that stands for it in graphs.
+        memory: the device's own object that holds the elements, or None while pending.
+        pending: the graph that will compute it, or None once filled. A pending buffer is a
+            leaf for gradients and an ordinary subgraph for the compiler.
+    """
+
+    __slots__ = ("device", "dtype", "shape", "memory", "pending", "__weakref__")
+
+    def __init__(
+        self,
+        device: Device,
+        dtype: DType,
+        shape: tuple[int, ...],
+        memory: Any = None,
+        pending: Node | None = None,
+    ) -> None:
+        self.device = device
+        self.dtype = dtype
+        self.shape = shape
+        self.memory = memory
+        self.pending = pending
+
+    def fill(self, memory: Any) -> None:
+        """Gives the buffer its elements and lets go of the graph that computed them."""
+        self.memory = memory
+        self.pending = None
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the elements."""
+        assert self.memory is not None, "the buffer has not been computed yet"
+        return self.device.to_numpy(self.memory, self.dtype, self.shape)
+
+    def __repr__(self) -> str:
+        state = "pending" if self.memory is None else "filled"
+        return f"Buffer({self.device.name}, {self.dtype.name}{list(self.shape)}, {state})"
+
+
+def node_of(buffer: Buffer) -> Node:
+    """The BUFFER node of `buffer`: one object however often it is asked for."""
+    return build.buffer(buffer, buffer.dtype, buffer.shape)
+
+
+def from_numpy(array: np.ndarray, dtype: DType, device: Device) -> Node:
+    """A BUFFER node that holds a copy of `array`, whose layout is that of `dtype`."""
+    memory = device.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+    return node_of(Buffer(device, dtype, array.shape, memory))

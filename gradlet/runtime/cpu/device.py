@@ -1,0 +1,144 @@
+"""The CPU as a device: memory, loading of compiled kernels, and running whole programs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradlet.base import settings
+from gradlet.base.dtypes import DType
+from gradlet.base.target import Target
+from gradlet.runtime.cpu import memory
+from gradlet.runtime.cpu.cache import ObjectCache
+from gradlet.runtime.cpu.compiler import LoadedObject, cached_object, load_object
+from gradlet.runtime.cpu.memory import Block
+from gradlet.runtime.cpu.target import host_target
+from gradlet.runtime.cpu.workers import LaunchTable, Workers
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One row of a program: a phase of a kernel and where its arrays are found.
+
+    `arrays` are places in the program's table of addresses; see `CpuProgram`.
+    """
+
+    address: int
+    arrays: tuple[int, ...]
+    extent: int
+
+
+class CpuDevice:
+    """Runs kernels that LLVM compiled in this process, on all cores."""
+
+    name = "cpu"
+
+    def __init__(self) -> None:
+        self.target: Target = host_target(settings.threads())
+        self.cache = ObjectCache(settings.cache_folder() / "kernels")
+        self.workers = Workers(self.target.threads, self.cache)
+
+    def from_numpy(self, array: np.ndarray) -> Block:
+        return memory.from_numpy(array)
+
+    def to_numpy(self, block: Block, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        return block.view(dtype.numpy, shape).copy()
+
+    def load(self, sources: Sequence[tuple[str, int]]) -> list[LoadedObject]:
+        """Compiles modules of LLVM IR, several at once, and puts them into memory.
+
+        Args:
+            sources: the text of each module and how many phases it exports.
+        """
+
+        def compile_one(text: str) -> bytes:
+            return cached_object(text, self.target, self.cache)
+
+        texts = [text for text, _ in sources]
+        if len(texts) > 1 and self.target.threads > 1:
+            with ThreadPoolExecutor(self.target.threads) as pool:
+                objects = list(pool.map(compile_one, texts))
+        else:
+            objects = [compile_one(text) for text in texts]
+        return [
+            load_object(data, [f"phase{i}" for i in range(phases)])
+            for data, (_, phases) in zip(objects, sources, strict=True)
+        ]
+
+
+class CpuProgram:
+    """A compiled graph.
+
+    Its table of addresses holds, in this order: the status words, the params, the sinks that
+    it fills, and the arrays of its arena.
+
+    Args:
+        launches: the rows to run.
+        params: how many params it takes.
+        outputs: bytes of each array that it fills.
+        arena: byte offset of each intermediate array.
+        arena_bytes: how large the arena is.
+        sinks: for each result its place among params and outputs.
+        kernels: the code, kept in memory as long as this program.
+    """
+
+    def __init__(
+        self,
+        device: CpuDevice,
+        launches: Sequence[Launch],
+        params: int,
+        outputs: Sequence[int],
+        arena: Sequence[int],
+        arena_bytes: int,
+        sinks: Sequence[int],
+        kernels: Sequence[LoadedObject],
+    ) -> None:
+        self.device = device
+        self.params = params
+        self.outputs = list(outputs)
+        self.arena_offsets = np.array(arena, np.int64)
+        self.arena_bytes = arena_bytes
+        self.sinks = list(sinks)
+        self.kernels = list(kernels)
+        self.status = np.zeros(4, np.int64)
+        self.lock = threading.Lock()
+        threads = device.target.threads
+        rows = [
+            (launch.address, (0,) * len(launch.arrays), launch.extent, _chunk(launch, threads))
+            for launch in launches
+        ]
+        self.table = LaunchTable(rows)
+        self.places = np.array([p for launch in launches for p in launch.arrays], np.int64)
+        count = 1 + params + len(self.outputs) + len(self.arena_offsets)
+        self.addresses = np.zeros(count, np.int64)
+        self.addresses[0] = self.status.ctypes.data
+
+    def __call__(self, memories: Sequence[Any]) -> list[Block]:
+        made = [memory.allocate(nbytes) for nbytes in self.outputs]
+        blocks: list[Block] = [*memories, *made]
+        with self.lock:
+            self.addresses[1 : 1 + len(blocks)] = [b.address for b in blocks]
+            if self.arena_bytes:
+                arena = memory.allocate(self.arena_bytes)
+                self.addresses[1 + len(blocks) :] = self.arena_offsets + arena.address
+            np.take(self.addresses, self.places, out=self.table.arguments)
+            self.status[0] = 0
+            self.device.workers.run(self.table)
+            if self.status[0]:
+                _, bad, size, _ = (int(word) for word in self.status)
+                raise IndexError(
+                    f"gather or scatter: index {bad} is out of range for an axis of size {size}; "
+                    "indices, labels and tokens must lie in [0, size) or, in indexing, "
+                    "[-size, size)"
+                )
+        return [blocks[s] for s in self.sinks]
+
+
+def _chunk(launch: Launch, threads: int) -> int:
+    """Iterations that a thread takes at a time: a few times more pieces than threads."""
+    return max(1, -(-launch.extent // (threads * 4)))

@@ -1,0 +1,279 @@
+"""The native part of running a launch table: how threads share the rows.
+
+A kernel is `void kernel(void** args, i64 begin, i64 end)`: iterations [begin, end) of its outermost
+loop. A row of a launch table names a kernel, its arguments, how many iterations there are, and how
+many make one chunk. Rows run in order: a row sees everything that the rows before it wrote.
+
+How threads share a row
+-----------------------
+The thread that calls `run` walks the table. A row of one chunk it runs itself. For a longer row it
+
+1. writes the row into the state (`kernel`, `args`, `extent`, `chunk`, `total`), sets `done` to 0,
+   and then stores the number of chunks in `remaining`, with release;
+2. takes chunks like everybody else: `left = fetch_sub(remaining, 1)`; if `left` is positive, the
+   taker owns chunk `total - left`, and else nothing is left;
+3. waits until the helpers have finished theirs: `done` plus its own equals `total`.
+
+Helpers watch `remaining`, and try to take a chunk when it is positive. The rule that makes this
+safe: *a helper reads the row only after it has taken a chunk, and then the row cannot go away*,
+because the caller waits in step 3 for precisely that chunk. So
+
+- nobody waits for a helper that holds no chunk. One that sleeps, or that the system has put aside,
+  delays nothing, and it need not check in or out;
+- a helper that looks at an old `remaining` and comes late takes a chunk of whichever row is
+  current, or gets a number that is not positive and has touched nothing but the counter. There is
+  no stale row to confuse with a new one. A late subtraction may leave `remaining` below zero; the
+  next row overwrites it;
+- helpers never read the table, and the state outlives them, so a table may be freed when `run`
+  returns.
+
+Reads of the row happen after the release in step 1, since a chunk is taken with acquire. Step 1 of
+the next row happens after they are over, since `done` is counted up with release and waited for
+with acquire.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import string
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gradlet.base.target import Target
+from gradlet.runtime.cpu.cache import ObjectCache
+from gradlet.runtime.cpu.compiler import LoadedObject, cached_object, load_object
+from gradlet.runtime.cpu.target import host_target
+
+# A machine whose cores are all busy gets on faster if a waiting thread steps aside now and then.
+SPINS_BETWEEN_YIELDS = 1024
+
+# The state: 64-bit words, in three groups 128 bytes apart so that no two share a cache line.
+STATE_WORDS = 48
+DONE_WORD = 16
+RUNNING_WORD = 32
+
+RUNNER_IR = string.Template("""
+%State = type {
+  i64, i64, ptr, ptr, i64, i64, [10 x i64],   ; remaining, total, kernel, args, extent, chunk
+  i64, [15 x i64],                            ; done
+  i64, [15 x i64]                             ; running
+}
+%Row = type { ptr, ptr, i64, i64 }            ; kernel, args, extent, chunk
+
+$declarations
+
+; Wait a moment. Every so often, let another thread have this core.
+define internal void @relax(i64 %spins) alwaysinline nounwind {
+  $pause
+  %phase = urem i64 %spins, $spins_between_yields
+  %due = icmp eq i64 %phase, ${last_spin}
+  br i1 %due, label %aside, label %stay
+aside:
+  $step_aside
+  br label %stay
+stay:
+  ret void
+}
+
+; Take chunks of the current row until none is left. Returns how many were run.
+define internal i64 @take_chunks(ptr %state) nounwind {
+  %total.at = getelementptr %State, ptr %state, i32 0, i32 1
+  %kernel.at = getelementptr %State, ptr %state, i32 0, i32 2
+  %args.at = getelementptr %State, ptr %state, i32 0, i32 3
+  %extent.at = getelementptr %State, ptr %state, i32 0, i32 4
+  %chunk.at = getelementptr %State, ptr %state, i32 0, i32 5
+  br label %take
+take:
+  %count = phi i64 [ 0, %0 ], [ %count.next, %work ]
+  %left = atomicrmw sub ptr %state, i64 1 acq_rel
+  %mine = icmp sgt i64 %left, 0
+  br i1 %mine, label %work, label %over
+work:
+  %total = load i64, ptr %total.at
+  %kernel = load ptr, ptr %kernel.at
+  %args = load ptr, ptr %args.at
+  %extent = load i64, ptr %extent.at
+  %chunk = load i64, ptr %chunk.at
+  %index = sub i64 %total, %left
+  %begin = mul i64 %index, %chunk
+  %full = add i64 %begin, %chunk
+  %end = call i64 @llvm.smin.i64(i64 %full, i64 %extent)
+  call void %kernel(ptr %args, i64 %begin, i64 %end)
+  %count.next = add i64 %count, 1
+  br label %take
+over:
+  ret i64 %count
+}
+
+; A helper's life between two waits in its mailbox: help until there is no work for `patience`.
+define i64 @help(ptr %state, i64 %patience) nounwind {
+  %done.at = getelementptr %State, ptr %state, i32 0, i32 7
+  %running.at = getelementptr %State, ptr %state, i32 0, i32 9
+  br label %watch
+watch:
+  %helped = phi i64 [ 0, %0 ], [ %helped.now, %work ], [ %helped, %wait ]
+  %idle = phi i64 [ 0, %0 ], [ 0, %work ], [ %idle.next, %wait ]
+  %left = load atomic i64, ptr %state monotonic, align 8
+  %any = icmp sgt i64 %left, 0
+  br i1 %any, label %work, label %rest
+work:
+  %count = call i64 @take_chunks(ptr %state)
+  %before = atomicrmw add ptr %done.at, i64 %count acq_rel
+  %helped.now = add i64 %helped, %count
+  br label %watch
+rest:
+  %running = load atomic i64, ptr %running.at monotonic, align 8
+  %under.way = icmp ne i64 %running, 0
+  %patient = icmp slt i64 %idle, %patience
+  %stay = or i1 %under.way, %patient
+  br i1 %stay, label %wait, label %leave
+wait:
+  call void @relax(i64 %idle)
+  %idle.next = add i64 %idle, 1
+  br label %watch
+leave:
+  ret i64 %helped
+}
+
+; Run one row, with whoever helps.
+define internal void @share(ptr %state, ptr %kernel, ptr %args, i64 %extent, i64 %chunk) nounwind {
+  %total.at = getelementptr %State, ptr %state, i32 0, i32 1
+  %kernel.at = getelementptr %State, ptr %state, i32 0, i32 2
+  %args.at = getelementptr %State, ptr %state, i32 0, i32 3
+  %extent.at = getelementptr %State, ptr %state, i32 0, i32 4
+  %chunk.at = getelementptr %State, ptr %state, i32 0, i32 5
+  %done.at = getelementptr %State, ptr %state, i32 0, i32 7
+  %above = add i64 %extent, %chunk
+  %above.less = sub i64 %above, 1
+  %total = sdiv i64 %above.less, %chunk
+  store i64 %total, ptr %total.at
+  store ptr %kernel, ptr %kernel.at
+  store ptr %args, ptr %args.at
+  store i64 %extent, ptr %extent.at
+  store i64 %chunk, ptr %chunk.at
+  store atomic i64 0, ptr %done.at monotonic, align 8
+  store atomic i64 %total, ptr %state release, align 8
+  %mine = call i64 @take_chunks(ptr %state)
+  %theirs = sub i64 %total, %mine
+  br label %check
+check:
+  %spins = phi i64 [ 0, %0 ], [ %spins.next, %wait ]
+  %done = load atomic i64, ptr %done.at acquire, align 8
+  %complete = icmp eq i64 %done, %theirs
+  br i1 %complete, label %over, label %wait
+wait:
+  call void @relax(i64 %spins)
+  %spins.next = add i64 %spins, 1
+  br label %check
+over:
+  ret void
+}
+
+; Run a table. `shared` says whether helpers should expect work before it ends.
+define void @run_table(ptr %state, ptr %table, i64 %rows, i64 %shared) nounwind {
+  %running.at = getelementptr %State, ptr %state, i32 0, i32 9
+  store atomic i64 %shared, ptr %running.at monotonic, align 8
+  br label %next
+next:
+  %row = phi i64 [ 0, %0 ], [ %row.next, %finished ]
+  %more = icmp slt i64 %row, %rows
+  br i1 %more, label %begin, label %over
+begin:
+  %kernel.at = getelementptr %Row, ptr %table, i64 %row, i32 0
+  %args.at = getelementptr %Row, ptr %table, i64 %row, i32 1
+  %extent.at = getelementptr %Row, ptr %table, i64 %row, i32 2
+  %chunk.at = getelementptr %Row, ptr %table, i64 %row, i32 3
+  %kernel = load ptr, ptr %kernel.at
+  %args = load ptr, ptr %args.at
+  %extent = load i64, ptr %extent.at
+  %chunk = load i64, ptr %chunk.at
+  %single = icmp sle i64 %extent, %chunk
+  br i1 %single, label %alone, label %together
+alone:
+  call void %kernel(ptr %args, i64 0, i64 %extent)
+  br label %finished
+together:
+  call void @share(ptr %state, ptr %kernel, ptr %args, i64 %extent, i64 %chunk)
+  br label %finished
+finished:
+  %row.next = add i64 %row, 1
+  br label %next
+over:
+  store atomic i64 0, ptr %running.at monotonic, align 8
+  ret void
+}
+
+declare i64 @llvm.smin.i64(i64, i64)
+""")
+
+
+class Native:
+    """The functions of `RUNNER_IR`, callable."""
+
+    def __init__(self, loaded: LoadedObject) -> None:
+        pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        run_table = ctypes.CFUNCTYPE(None, pointer, pointer, integer, integer)
+        help_until_idle = ctypes.CFUNCTYPE(integer, pointer, integer)
+        self._loaded = loaded
+        self.run_table: Any = run_table(loaded.address["run_table"])
+        self.help: Any = help_until_idle(loaded.address["help"])
+
+
+_loaded: list[Native] = []
+
+
+def native(cache: ObjectCache | None) -> Native:
+    """The native part, compiled and loaded once in a process."""
+    if not _loaded:
+        target = host_target()
+        data = cached_object(runner_ir(target), target, cache)
+        _loaded.append(Native(load_object(data, ["run_table", "help"])))
+    return _loaded[0]
+
+
+def runner_ir(target: Target) -> str:
+    """`RUNNER_IR` with this processor's way to wait and this system's way to step aside."""
+    declarations = []
+    pause = "fence seq_cst"
+    step_aside = ""
+    if "sse2" in target.features:
+        declarations.append("declare void @llvm.x86.sse2.pause()")
+        pause = "call void @llvm.x86.sse2.pause()"
+    elif "neon" in target.features:
+        declarations.append("declare void @llvm.aarch64.isb(i32)")
+        pause = "call void @llvm.aarch64.isb(i32 15)"
+    if os.name == "posix":
+        declarations.append("declare i32 @sched_yield()")
+        step_aside = "call i32 @sched_yield()"
+    return RUNNER_IR.substitute(
+        declarations="\n".join(declarations),
+        pause=pause,
+        step_aside=step_aside,
+        spins_between_yields=SPINS_BETWEEN_YIELDS,
+        last_spin=SPINS_BETWEEN_YIELDS - 1,
+    )
+
+
+def aligned_state() -> npt.NDArray[np.int64]:
+    """A zeroed state that begins a cache line."""
+    words = np.zeros(STATE_WORDS + 16, np.int64)
+    start = -words.ctypes.data % 128 // 8
+    return words[start : start + STATE_WORDS]
+
+
+@functools.cache
+def spins_in(seconds: float, native: Native) -> int:
+    """How many turns of a helper's waiting loop take about `seconds` on this machine."""
+    state = aligned_state()
+    trial = 1000
+    durations = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        native.help(state.ctypes.data, trial)
+        durations.append(time.perf_counter() - begin)
+    return max(1, round(trial * seconds / min(durations)))

@@ -1,0 +1,1 @@
+"""What users touch: `Tensor`, built from layers of methods, one file each."""

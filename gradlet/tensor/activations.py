@@ -1,0 +1,109 @@
+"""Activation functions, stable for large inputs and with right gradients where they bend."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from gradlet.ir import build, ops
+from gradlet.tensor.elementwise import Elementwise
+from gradlet.tensor.operators import floating
+
+
+class Activations(Elementwise):
+    """Activation functions."""
+
+    __slots__ = ()
+
+    def relu(self) -> Self:
+        """max(x, 0); its gradient at 0 is 0, and nan stays nan."""
+        x = self.node
+        zero = build.full_like(x, 0)
+        return self._result(build.where(build.binary(ops.LE, x, zero), zero, x))
+
+    def relu6(self) -> Self:
+        """min(max(x, 0), 6); the gradient at 0 and 6 is 0."""
+        return self.hardtanh(0.0, 6.0)
+
+    def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Self:
+        """x kept within [min_val, max_val]; the gradient at the bounds is 0."""
+        capped = (self >= max_val).where(max_val, self)
+        return (self <= min_val).where(min_val, capped)
+
+    def leaky_relu(self, neg_slope: float = 0.01) -> Self:
+        """x above zero, else neg_slope * x (Maas et al. 2013)."""
+        return (self > 0).where(self, self * neg_slope)
+
+    def elu(self, alpha: float = 1.0) -> Self:
+        """x above zero, else alpha * (exp(x) - 1) (Clevert et al. 2016)."""
+        below = (self > 0).where(0.0, self)
+        return (self > 0).where(self, below.expm1() * alpha)
+
+    def celu(self, alpha: float = 1.0) -> Self:
+        """x above zero, else alpha * (exp(x / alpha) - 1) (Barron 2017)."""
+        below = (self > 0).where(0.0, self)
+        return (self > 0).where(self, (below / alpha).expm1() * alpha)
+
+    def selu(self) -> Self:
+        """Scaled elu that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+        return self.elu(1.6732632423543772) * 1.0507009873554805
+
+    def _decay(self) -> Self:
+        """exp(-|x|), written so that its derivative at 0 is that of exp(-x)."""
+        return (self < 0).where(self, -self).exp()
+
+    def sigmoid(self) -> Self:
+        """1 / (1 + exp(-x)), with no overflow on either side.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([0.0, 1000.0, -1000.0]).sigmoid().tolist()
+        [0.5, 1.0, 0.0]
+        """
+        x = self._result(floating(self.node))
+        decay = x._decay()
+        return (x < 0).where(decay, 1.0) / (decay + 1.0)
+
+    def softplus(self, beta: float = 1.0) -> Self:
+        """log(1 + exp(beta * x)) / beta."""
+        x = self * beta if beta != 1.0 else self
+        result = (x < 0).where(0.0, x) + x._decay().log1p()
+        return result / beta if beta != 1.0 else result
+
+    def logsigmoid(self) -> Self:
+        """log(sigmoid(x))."""
+        return -(-self).softplus()
+
+    def silu(self) -> Self:
+        """x * sigmoid(x) (Elfwing et al. 2017)."""
+        return self * self.sigmoid()
+
+    swish = silu
+
+    def mish(self) -> Self:
+        """x * tanh(softplus(x)) (Misra 2019)."""
+        return self * self.softplus().tanh()
+
+    def gelu(self, approximate: str = "tanh") -> Self:
+        """x times the normal distribution function of x (Hendrycks & Gimpel 2016).
+
+        Args:
+            approximate: `tanh` for the paper's approximation, `none` for the exact form.
+        """
+        if approximate == "none":
+            return self * 0.5 * ((self * math.sqrt(0.5)).erf() + 1.0)
+        if approximate != "tanh":
+            raise ValueError(f"gelu: approximate is 'tanh' or 'none', not {approximate!r}")
+        cubic = self + 0.044715 * self**3
+        return self * 0.5 * ((math.sqrt(2 / math.pi) * cubic).tanh() + 1.0)
+
+    def hardsigmoid(self) -> Self:
+        """relu6(x + 3) / 6."""
+        return (self + 3.0).relu6() / 6.0
+
+    def hardswish(self) -> Self:
+        """x * relu6(x + 3) / 6 (Howard et al. 2019)."""
+        return self * self.hardsigmoid()
+
+    def softsign(self) -> Self:
+        """x / (1 + |x|)."""
+        return self / (abs(self) + 1.0)

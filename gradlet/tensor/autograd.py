@@ -1,0 +1,269 @@
+"""Gradients of tensors, and the operations that decide where gradients flow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Self
+
+from gradlet.engine.realize import holders
+from gradlet.grad.vjp import GradientError, grad
+from gradlet.ir import build, ops
+from gradlet.ir.node import Node, topological
+from gradlet.runtime.buffer import Buffer, from_numpy, node_of
+from gradlet.runtime.device import get_device
+from gradlet.tensor.core import Core
+from gradlet.tensor.values import Values, compute_with_next
+
+
+class Autograd(Values):
+    """Gradients."""
+
+    __slots__ = ()
+
+    def backward(self, gradient: Self | None = None, retain_graph: bool = False) -> Self:
+        """Adds d(self)/d(leaf) into `.grad` of every live float leaf that `self` depends on.
+
+        Afterwards the graph is used up: a second backward() through `self`, or through a named
+        value that depends on a leaf with requires_grad=True, is an error. Leaves with
+        requires_grad=False get no gradient.
+
+        Args:
+            gradient: stands for d(loss)/d(self); needed unless `self` has one element.
+            retain_graph: keeps the graph for another backward().
+
+        Raises:
+            GradientError: the graph was used up before, or `self` is no float.
+
+        >>> from gradlet import Tensor
+        >>> x = Tensor([1.0, 2.0]); y = (x * x).sum().backward(); x.grad.tolist()
+        [2.0, 4.0]
+        """
+        cotangent = self._cotangent(gradient, "backward")
+        if self.node.op is ops.CONSUMED:
+            grad(self.node, cotangent, [self.node.src[0]])  # raises, saying so
+        order = topological([self.node])
+        leaves = _leaves_in(order)
+        cotangents = grad(self.node, cotangent, [leaf.node for leaf in leaves])
+        for leaf, given in zip(leaves, cotangents, strict=True):
+            if given is not None:
+                _accumulate(leaf, given)
+        if not retain_graph:
+            self._use_up(order, leaves)
+        return self
+
+    def gradient(
+        self,
+        *targets: Self,
+        gradient: Self | None = None,
+        materialize_grads: bool = False,
+    ) -> list[Self]:
+        """d(self)/d(target) for each target, as tensors that can be differentiated again.
+
+        Args:
+            gradient: stands for d(loss)/d(self); needed unless `self` has one element.
+            materialize_grads: zeros, rather than an error, for what `self` does not depend on.
+
+        >>> from gradlet import Tensor
+        >>> x = Tensor(3.0); (slope,) = (x * x * x).gradient(x); (bend,) = slope.gradient(x)
+        >>> slope.item(), bend.item()
+        (27.0, 18.0)
+        """
+        cotangent = self._cotangent(gradient, "gradient")
+        found = grad(self.node, cotangent, [target.node for target in targets])
+        results = []
+        for place, (target, given) in enumerate(zip(targets, found, strict=True)):
+            if given is None and not materialize_grads:
+                raise GradientError(
+                    f"gradient: the tensor does not depend on target {place}, of shape "
+                    f"{target.shape}; leave it out, or pass materialize_grads=True for zeros"
+                )
+            results.append(self._result(given or build.full_like(target.node, 0)))
+        return results
+
+    def _cotangent(self, gradient: Self | None, operation: str) -> Node:
+        if not self.dtype.is_float:
+            raise GradientError(
+                f"{operation}: only floats have gradients, and this tensor is "
+                f"{self.dtype.name}; call .float() before computing with it"
+            )
+        if gradient is None:
+            if self.numel() != 1:
+                raise GradientError(
+                    f"{operation}: a tensor of shape {self.shape} has no single number to "
+                    "differentiate; call .sum() or .mean() first, or pass gradient="
+                )
+            return build.full_like(self.node, 1)
+        given = self._operand(gradient, operation)
+        if given is None or given.shape != self.shape:
+            raise ValueError(
+                f"{operation}: gradient must be a tensor of shape {self.shape}, not {gradient!r}"
+            )
+        return build.cast(given, self.dtype)
+
+    def _use_up(self, order: list[Node], leaves: list[Core]) -> None:
+        """Marks `self`, and what live tensors show on the way to trained leaves, as consumed."""
+        trained = {leaf.node for leaf in leaves if leaf.requires_grad}
+        reach = _carriers(order, trained) if trained else set()
+        reach.add(self.node)
+        for holder in list(holders):
+            if holder.node in reach and holder.node.op is not ops.BUFFER:
+                holder.node = build.consumed(holder.node)
+                compute_with_next(holder)  # type: ignore[arg-type]
+
+    # Where gradients flow
+
+    def detach(self) -> Self:
+        """The same value, through which no gradient flows."""
+        return self._result(build.detach(self.node))
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Sets `requires_grad` and returns `self`."""
+        self.requires_grad = requires_grad
+        return self
+
+    def clone(self) -> Self:
+        """A tensor of its own with the same value, through which gradients flow."""
+        return self._result(build.surrogate(self.node, self.node))
+
+    def contiguous(self) -> Self:
+        """`self`: how elements are laid out in memory is the compiler's concern."""
+        return self
+
+    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Self:
+        """On another device, or as another dtype, as in `x.to("numpy")` and `x.to(float32)`.
+
+        Another device gives a new leaf: no gradient flows from one device to another.
+        """
+        for target in targets:
+            if isinstance(target, str) and not _names_dtype(target):
+                device = target
+            elif target is not None:
+                dtype = target
+        moved = self if dtype is None else self.cast(dtype)
+        if device is None or get_device(device).name == self.device:
+            return moved
+        home = get_device(device)
+        leaf = from_numpy(moved.numpy(), moved.dtype, home)
+        return self.from_node(leaf, home.name, self.requires_grad)
+
+    # Writing
+
+    def assign(self, value: Any) -> Self:
+        """Gives `self` new contents: it becomes a leaf that holds `value`.
+
+        Raises:
+            ValueError: another shape, dtype or device than that of `self`.
+        """
+        made = self._operand(value, "assign")
+        if made is None:
+            raise TypeError(f"assign: needs a tensor or an array, not {value!r}")
+        if made.shape != self.shape or made.dtype is not self.dtype:
+            raise ValueError(
+                f"assign: a tensor of {self.dtype.name}{list(self.shape)} cannot take "
+                f"{made.dtype.name}{list(made.shape)}; reshape or cast the value first"
+            )
+        home = get_device(self.device)
+        self.node = node_of(Buffer(home, made.dtype, made.shape, pending=build.detach(made)))
+        return self
+
+    def _write(self, made: Node) -> None:
+        """In-place change to `made`. A leaf stays a leaf where no gradient would be lost."""
+        trained = self.is_leaf and self.requires_grad
+        if not Core.grad_enabled or trained or not _has_history(made, self.node):
+            home = get_device(self.device)
+            made = node_of(Buffer(home, made.dtype, made.shape, pending=build.detach(made)))
+        self.node = made
+
+    def _in_place(self, result: Any, operation: str) -> Self:
+        if result is NotImplemented:
+            return NotImplemented
+        if result.shape != self.shape or result.dtype is not self.dtype:
+            raise ValueError(
+                f"{operation}: the result, {result.dtype.name}{list(result.shape)}, does not "
+                f"fit into {self.dtype.name}{list(self.shape)}; write x = x {operation[0]} y"
+            )
+        self._write(result.node)
+        return self
+
+    def __iadd__(self, other: Any) -> Self:
+        return self._in_place(self.__add__(other), "+=")
+
+    def __isub__(self, other: Any) -> Self:
+        return self._in_place(self.__sub__(other), "-=")
+
+    def __imul__(self, other: Any) -> Self:
+        return self._in_place(self.__mul__(other), "*=")
+
+    def __itruediv__(self, other: Any) -> Self:
+        return self._in_place(self.__truediv__(other), "/=")
+
+    # Switches
+
+    @staticmethod
+    @contextlib.contextmanager
+    def no_grad() -> Iterator[None]:
+        """While it lasts, results of operations are detached. Also a decorator."""
+        before = Core.grad_enabled
+        Core.grad_enabled = False
+        try:
+            yield
+        finally:
+            Core.grad_enabled = before
+
+    @classmethod
+    @contextlib.contextmanager
+    def train(cls, mode: bool = True) -> Iterator[None]:
+        """While it lasts, `Tensor.training` is `mode`. Also a decorator."""
+        before = cls.training
+        cls.training = mode
+        try:
+            yield
+        finally:
+            cls.training = before
+
+
+# Helpers
+
+
+def _leaves_in(order: list[Node]) -> list[Any]:
+    """Live tensors that are float leaves of a graph and want a gradient."""
+    buffers = {n for n in order if n.op is ops.BUFFER and n.dtype.is_float}
+    return [
+        holder
+        for holder in list(holders)
+        if holder.node in buffers and getattr(holder, "requires_grad", None) is not False
+    ]
+
+
+def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:
+    """The nodes through which a gradient flows to any of `sources`."""
+    found = set(sources)
+    for current in order:
+        if current.op is ops.DETACH or not current.dtype.is_float:
+            continue
+        if any(source in found for source in current.src):
+            found.add(current)
+    return found
+
+
+def _has_history(made: Node, own: Node) -> bool:
+    """Whether a gradient could flow through `made` to a live leaf other than `own`, or past it."""
+    if own.op is not ops.BUFFER:
+        return True
+    order = topological([made])
+    leaves = {leaf.node for leaf in _leaves_in(order) if leaf.node is not own}
+    return bool(leaves) and made in _carriers(order, leaves)
+
+
+def _accumulate(leaf: Core, given: Node) -> None:
+    """Adds a gradient to `leaf.grad`, which is a leaf itself, so that its graph can be freed."""
+    if leaf.grad is not None:
+        given = build.add(leaf.grad.node, given)
+    total = type(leaf)._leaf(given, leaf.device, requires_grad=False)
+    leaf.grad = total
+    compute_with_next(total)
+
+
+def _names_dtype(text: str) -> bool:
+    return text.rstrip("0123456789") in ("float", "bfloat", "int", "uint", "bool", "half", "long")

@@ -1,0 +1,138 @@
+"""Tensors made from nothing but a shape. Each call makes a new leaf."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+from gradlet.base import dtypes
+from gradlet.base.dtypes import DType
+from gradlet.ir import build
+from gradlet.ir.node import Node
+from gradlet.tensor.core import (
+    Scalar,
+    Shape,
+    check_extents,
+    scalar_node,
+    shape_argument,
+)
+from gradlet.tensor.pooling import Pooling
+
+
+class Creation(Pooling):
+    """Constructors by shape. All take `dtype`, `device` and `requires_grad`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def full(
+        cls,
+        shape: Any,
+        fill_value: Scalar,
+        *,
+        dtype: Any = None,
+        device: str | None = None,
+        requires_grad: bool | None = None,
+    ) -> Self:
+        """`fill_value` in every element; its own kind decides the dtype if none is given.
+
+        >>> from gradlet import Tensor
+        >>> Tensor.full((2,), 7).tolist()
+        [7, 7]
+        """
+        wanted = dtypes.scalar_dtype(fill_value) if dtype is None else dtypes.as_dtype(dtype)
+        extents = check_extents(shape_argument([shape]) if _nested(shape) else (shape,), "full")
+        made = scalar_node(fill_value, wanted, extents, "full")
+        return cls._leaf(made, device, requires_grad)
+
+    @classmethod
+    def zeros(cls, *shape: Any, dtype: Any = dtypes.float32, **kwargs: Any) -> Self:
+        """0 in every element."""
+        return cls.full(shape_argument(shape), 0, dtype=dtype, **kwargs)
+
+    @classmethod
+    def ones(cls, *shape: Any, dtype: Any = dtypes.float32, **kwargs: Any) -> Self:
+        """1 in every element."""
+        return cls.full(shape_argument(shape), 1, dtype=dtype, **kwargs)
+
+    @classmethod
+    def empty(cls, *shape: Any, **kwargs: Any) -> Self:
+        """`zeros`, under the name that promises nothing about the values."""
+        return cls.zeros(*shape, **kwargs)
+
+    @classmethod
+    def arange(
+        cls,
+        start: Scalar,
+        stop: Scalar | None = None,
+        step: Scalar = 1,
+        *,
+        dtype: Any = None,
+        device: str | None = None,
+        requires_grad: bool | None = None,
+    ) -> Self:
+        """start, start + step, ... below stop: int64 if all are ints, else float32.
+
+        >>> from gradlet import Tensor
+        >>> Tensor.arange(2, 8, 3).tolist()
+        [2, 5]
+        """
+        if stop is None:
+            start, stop = 0, start
+        if step == 0:
+            raise ValueError("arange: step cannot be 0")
+        whole = all(isinstance(number, int) for number in (start, stop, step))
+        natural = dtypes.int64 if whole else dtypes.float32
+        wanted = natural if dtype is None else dtypes.as_dtype(dtype)
+        if whole:
+            length = len(range(int(start), int(stop), int(step)))
+        else:
+            length = max(math.ceil((stop - start) / step), 0)
+        line = _ramp(length, start, step, natural if whole else dtypes.float64)
+        return cls._leaf(build.cast(line, wanted), device, requires_grad)
+
+    @classmethod
+    def linspace(
+        cls, start: Scalar, stop: Scalar, steps: int, *, dtype: Any = dtypes.float32, **kwargs: Any
+    ) -> Self:
+        """`steps` evenly spaced numbers from start to stop, both included."""
+        if steps < 1:
+            raise ValueError(f"linspace: at least 1 step, not {steps}")
+        step = (stop - start) / max(steps - 1, 1)
+        line = _ramp(steps, start, step, dtypes.float64)
+        return cls._leaf(build.cast(line, dtypes.as_dtype(dtype)), **kwargs)
+
+    @classmethod
+    def eye(
+        cls, n: int, m: int | None = None, *, dtype: Any = dtypes.float32, **kwargs: Any
+    ) -> Self:
+        """(n, m) with 1 on the diagonal and 0 elsewhere; m is n if not given."""
+        shape = check_extents((n, n if m is None else m), "eye")
+        ones = cls.from_node(build.const(1, dtypes.as_dtype(dtype), shape), "")
+        return cls._leaf(ones.tril().triu().node, **kwargs)
+
+    def full_like(self, fill_value: Scalar, **kwargs: Any) -> Self:
+        """`full` with the shape, dtype and device of `self`."""
+        return self.full(self.shape, fill_value, **self._like(kwargs))
+
+    def zeros_like(self, **kwargs: Any) -> Self:
+        """`zeros` with the shape, dtype and device of `self`."""
+        return self.full_like(0, **kwargs)
+
+    def ones_like(self, **kwargs: Any) -> Self:
+        """`ones` with the shape, dtype and device of `self`."""
+        return self.full_like(1, **kwargs)
+
+    def _like(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {"dtype": self.dtype, "device": self.device, **kwargs}
+
+
+def _nested(shape: Any) -> bool:
+    return isinstance(shape, (tuple, list))
+
+
+def _ramp(length: int, start: Scalar, step: Scalar, dtype: DType) -> Node:
+    shape: Shape = (length,)
+    line = build.cast(build.iota(length), dtype)
+    scaled = build.mul(line, build.const(step, dtype, shape))
+    return build.add(scaled, build.const(start, dtype, shape))

@@ -1,0 +1,236 @@
+"""Functions of each element by itself: casts, choices, roots, powers, rounding."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+from gradlet.base import dtypes
+from gradlet.base.dtypes import DType
+from gradlet.ir import build, ops
+from gradlet.ir.node import Node
+from gradlet.ir.ops import Op
+from gradlet.tensor.core import Core, broadcast_shape, scalar_node
+from gradlet.tensor.operators import Operand, Operators, floating, nonzero
+
+
+class Elementwise(Operators):
+    """Elementwise functions."""
+
+    __slots__ = ()
+
+    def cast(self, dtype: Any) -> Self:
+        """The elements converted to `dtype`: a DType, a name or a NumPy dtype."""
+        wanted = dtype if isinstance(dtype, DType) else dtypes.as_dtype(dtype)
+        return self._view(build.cast(self.node, wanted))
+
+    def bitcast(self, dtype: Any) -> Self:
+        """The same bits read as another dtype of the same width."""
+        wanted = dtypes.as_dtype(dtype)
+        if wanted.itemsize != self.dtype.itemsize:
+            raise ValueError(
+                f"bitcast: {self.dtype.name} and {wanted.name} differ in width; "
+                "choose a dtype of the same number of bits"
+            )
+        return self._view(build.bitcast(self.node, wanted))
+
+    def float(self) -> Self:
+        """As float32."""
+        return self.cast(dtypes.float32)
+
+    def double(self) -> Self:
+        """As float64."""
+        return self.cast(dtypes.float64)
+
+    def half(self) -> Self:
+        """As float16."""
+        return self.cast(dtypes.float16)
+
+    def bfloat16(self) -> Self:
+        """As bfloat16."""
+        return self.cast(dtypes.bfloat16)
+
+    def int(self) -> Self:
+        """As int32."""
+        return self.cast(dtypes.int32)
+
+    def long(self) -> Self:
+        """As int64."""
+        return self.cast(dtypes.int64)
+
+    def short(self) -> Self:
+        """As int16."""
+        return self.cast(dtypes.int16)
+
+    def bool(self) -> Self:
+        """True where an element is not zero."""
+        if self.dtype is dtypes.bool_:
+            return self
+        return self._result(nonzero(self.node))
+
+    def _unary(self, op: Op) -> Self:
+        """A function of floats; integers and bools become float32 first."""
+        return self._result(build.unary(op, floating(self.node)))
+
+    # Choosing
+
+    def where(self, a: Operand, b: Operand) -> Self:
+        """`a` where this bool tensor is True, elsewhere `b`; all three broadcast.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([True, False]).where(1, Tensor([5, 6])).tolist()
+        [1, 6]
+        """
+        if not isinstance(a, Core) and not isinstance(b, Core):
+            scalars = isinstance(a, (int, float)) and isinstance(b, (int, float))
+            if not scalars:
+                raise TypeError("where: the alternatives must be tensors or numbers")
+            dtype = dtypes.weak_promote(dtypes.scalar_dtype(a), b)
+            first = scalar_node(a, dtype, self.shape, "where")
+            return self._choose(first, scalar_node(b, dtype, self.shape, "where"))
+        anchor, other = (a, b) if isinstance(a, Core) else (b, a)
+        self._operand(anchor, "where")
+        pair = anchor._pair(other, "where")
+        if pair is None:
+            raise TypeError(f"where: cannot choose between a tensor and {other!r}")
+        return self._choose(*(pair if anchor is a else reversed(pair)))
+
+    def _choose(self, a: Node, b: Node) -> Self:
+        condition = nonzero(self.node)
+        shape = broadcast_shape((condition.shape, a.shape), "where")
+        parts = (build.expand(part, shape) for part in (condition, a, b))
+        return self._result(build.where(*parts))
+
+    def masked_fill(self, mask: Any, value: Operand) -> Self:
+        """`value` where the bool tensor `mask` is True, elsewhere the elements themselves."""
+        return mask.where(value, self)
+
+    def clamp(self, min: Operand = None, max: Operand = None) -> Self:  # noqa: A002
+        """The elements kept within [min, max]; the gradient passes at the bounds themselves."""
+        if min is None and max is None:
+            raise ValueError("clamp: give min=, max= or both")
+        result = self
+        if min is not None:
+            result = (result < min).where(min, result)
+        if max is not None:
+            result = (result > max).where(max, result)
+        return result
+
+    clip = clamp
+
+    def lerp(self, end: Self, weight: Operand) -> Self:
+        """`self + weight * (end - self)`."""
+        return self + (end - self) * weight
+
+    # Functions of one number
+
+    def reciprocal(self) -> Self:
+        """1 / x."""
+        return 1.0 / self
+
+    def square(self) -> Self:
+        """x * x."""
+        return self * self
+
+    def sqrt(self) -> Self:
+        """Square root; nan below zero."""
+        return self._unary(ops.SQRT)
+
+    def rsqrt(self) -> Self:
+        """1 / sqrt(x)."""
+        return 1.0 / self.sqrt()
+
+    def exp(self) -> Self:
+        """e to the x."""
+        return self._unary(ops.EXP)
+
+    def exp2(self) -> Self:
+        """2 to the x."""
+        return 2.0**self
+
+    def log(self) -> Self:
+        """Natural logarithm."""
+        return self._unary(ops.LOG)
+
+    def log2(self) -> Self:
+        """Logarithm to base 2."""
+        return self.log() / math.log(2)
+
+    def log10(self) -> Self:
+        """Logarithm to base 10."""
+        return self.log() / math.log(10)
+
+    def log1p(self) -> Self:
+        """log(1 + x), exact for small x too."""
+        one_more = self + 1.0
+        lost = ((one_more - 1.0) - self) / one_more  # what rounding took from 1 + x
+        exact = one_more.log() - (abs(self) < 1.0).where(lost, 0.0)
+        return self._result(build.surrogate(exact.node, one_more.log().node))
+
+    def expm1(self) -> Self:
+        """exp(x) - 1, exact for small x too."""
+        simple = self.exp() - 1.0
+        half = (self * 0.5).tanh()
+        exact = (abs(self) < 1.0).where(2.0 * half / (1.0 - half), simple)
+        return self._result(build.surrogate(exact.node, simple.node))
+
+    def sin(self) -> Self:
+        """Sine of radians."""
+        return self._unary(ops.SIN)
+
+    def cos(self) -> Self:
+        """Cosine of radians."""
+        return self._unary(ops.COS)
+
+    def tan(self) -> Self:
+        """Tangent of radians."""
+        return self.sin() / self.cos()
+
+    def tanh(self) -> Self:
+        """Hyperbolic tangent."""
+        return self._unary(ops.TANH)
+
+    def erf(self) -> Self:
+        """Error function."""
+        return self._unary(ops.ERF)
+
+    def sign(self) -> Self:
+        """-1, 0 or 1; nan for nan. Its gradient is zero."""
+        x = self._result(build.detach(self.node))
+        if not x.dtype.is_float:
+            return (x > 0).cast(x.dtype) - (x < 0).cast(x.dtype)
+        return (x < 0).where(-1.0, (x > 0).where(1.0, x * 0.0))
+
+    def floor(self) -> Self:
+        """The largest whole number not above x."""
+        return self._result(build.unary(ops.FLOOR, self.node)) if self.dtype.is_float else self
+
+    def ceil(self) -> Self:
+        """The smallest whole number not below x."""
+        return -((-self).floor()) if self.dtype.is_float else self
+
+    def trunc(self) -> Self:
+        """x without its fraction."""
+        return (self < 0).where(self.ceil(), self.floor()) if self.dtype.is_float else self
+
+    def round(self) -> Self:
+        """The nearest whole number; of two equally near, the even one."""
+        if not self.dtype.is_float:
+            return self
+        below = self.floor()
+        fraction = self - below
+        even = ((below * 0.5).floor() * 2.0 == below).where(below, below + 1.0)
+        nearest = (fraction < 0.5).where(below, (fraction > 0.5).where(below + 1.0, even))
+        return nearest._result(build.detach(nearest.node))
+
+    def isnan(self) -> Self:
+        """True where an element is nan."""
+        return self != self
+
+    def isinf(self) -> Self:
+        """True where an element is inf or -inf."""
+        return self.abs().eq(math.inf)
+
+    def isfinite(self) -> Self:
+        """True where an element is neither inf nor nan."""
+        return self.abs() < math.inf

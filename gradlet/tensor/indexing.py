@@ -1,0 +1,261 @@
+"""`x[...]`: ints, slices, None, Ellipsis and integer tensors, placed as NumPy places them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+from gradlet.base import dtypes
+from gradlet.ir import build, ops
+from gradlet.ir.node import Node
+from gradlet.runtime.buffer import from_numpy
+from gradlet.runtime.device import get_device
+from gradlet.tensor.core import Core, along, as_array, broadcast_shape, scalar_node
+from gradlet.tensor.reduce import Reduce
+
+Span = tuple[int, int, int]
+
+
+@dataclass
+class Selection:
+    """An index taken apart.
+
+    Attributes:
+        spans: for each source axis its (start, stop, step) with step > 0.
+        flipped: source axes that are then reversed.
+        shape: the shape after ints have dropped their axes and None has added some.
+        arrays: integer nodes by the axis of `shape` that they index.
+        apart: NumPy puts the arrays' axes first if something stands between them.
+    """
+
+    spans: list[Span] = field(default_factory=list)
+    flipped: list[int] = field(default_factory=list)
+    shape: list[int] = field(default_factory=list)
+    arrays: dict[int, Node] = field(default_factory=dict)
+    apart: bool = False
+
+
+class Indexing(Reduce):
+    """Reading and writing at indices."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Self:
+        """The elements at `key`, as NumPy chooses and orders them.
+
+        Raises:
+            IndexError: an int out of range, at once; an element of an integer tensor out of
+                range, when the result is computed.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([[1, 2], [3, 4]])[:, -1].tolist()
+        [2, 4]
+        """
+        chosen = self._select(key)
+        x = build.flip(build.slice_(self.node, tuple(chosen.spans)), tuple(chosen.flipped))
+        x = build.reshape(x, tuple(chosen.shape))
+        if not chosen.arrays:
+            return self._view(x)
+        return self._result(_take_arrays(x, chosen))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Writes `value`, broadcast, at ints and slices."""
+        chosen = self._select(key)
+        if chosen.arrays:
+            raise NotImplementedError(
+                "x[tensor] = value is not there yet; use where() with a mask instead"
+            )
+        source = self._value_node(value)
+        if broadcast_shape((source.shape, tuple(chosen.shape)), "setitem") != tuple(chosen.shape):
+            raise ValueError(
+                f"setitem: a value of shape {source.shape} does not fit the chosen part of "
+                f"shape {tuple(chosen.shape)}"
+            )
+        source = build.expand(source, tuple(chosen.shape))
+        self._write(_overwrite(self.node, source, chosen))
+
+    def _value_node(self, value: Any) -> Node:
+        """A value to write into `self`, in its dtype."""
+        if isinstance(value, (bool, int, float, np.generic)):
+            number = value.item() if isinstance(value, np.generic) else value
+            return scalar_node(number, self.dtype, (), "setitem")
+        found = self._operand(value, "setitem")
+        if found is None:
+            raise TypeError(f"setitem: cannot write {value!r} into a tensor")
+        return build.cast(found, self.dtype)
+
+    def _write(self, made: Node) -> None:
+        raise NotImplementedError  # the autograd layer knows which history to keep
+
+    # Taking a key apart
+
+    def _select(self, key: Any) -> Selection:
+        parts = self._complete_key(key if isinstance(key, tuple) else (key,))
+        chosen = Selection()
+        axis = 0
+        places: list[int] = []  # of ints and arrays, in the key
+        for place, part in enumerate(parts):
+            if part is None:
+                chosen.shape.append(1)
+                continue
+            extent = self.shape[axis]
+            if isinstance(part, slice):
+                chosen.shape.append(_add_slice(chosen, part, axis, extent))
+            elif isinstance(part, (int, np.integer)):
+                places.append(place)
+                start = _checked(int(part), axis, extent)
+                chosen.spans.append((start, start + 1, 1))
+            else:
+                places.append(place)
+                chosen.arrays[len(chosen.shape)] = self._index_node(part, extent)
+                chosen.spans.append((0, extent, 1))
+                chosen.shape.append(extent)
+            axis += 1
+        chosen.apart = bool(places) and places[-1] - places[0] >= len(places)
+        return chosen
+
+    def _complete_key(self, key: tuple[Any, ...]) -> list[Any]:
+        """The key with its Ellipsis, or the missing end, written as full slices."""
+        for part in key:
+            if isinstance(part, (bool, np.bool_)):
+                raise IndexError("indexing: True and False are no indices; use 0 and 1, or None")
+        dots = [place for place, part in enumerate(key) if part is Ellipsis]
+        if len(dots) > 1:
+            raise IndexError("indexing: an index can contain only one Ellipsis (...)")
+        used = sum(part is not None and part is not Ellipsis for part in key)
+        if used > self.ndim:
+            raise IndexError(
+                f"indexing: {used} indices for a tensor with {self.ndim} axes, of shape "
+                f"{self.shape}"
+            )
+        place = dots[0] if dots else len(key)
+        rest = [slice(None)] * (self.ndim - used)
+        return [*key[:place], *rest, *key[place + 1 :]]
+
+    def _index_node(self, part: Any, extent: int) -> Node:
+        """An int64 node of an index tensor, in which -1 means the last element."""
+        if isinstance(part, Core):
+            found = self._operand(part, "indexing")
+            assert found is not None
+        elif isinstance(part, (list, tuple, np.ndarray)) or hasattr(part, "__array__"):
+            array, dtype = as_array(part, None)
+            if not array.size and not isinstance(part, np.ndarray):
+                array, dtype = array.astype(np.int64), dtypes.int64
+            found = from_numpy(array, dtype, get_device(self.device))
+        else:
+            raise TypeError(
+                f"indexing: cannot index with {part!r}; use ints, slices, None, Ellipsis or "
+                "integer tensors"
+            )
+        if found.dtype is dtypes.bool_:
+            raise IndexError(
+                "indexing: a bool mask is not supported, since it would make the shape depend "
+                "on the values; use where() or masked_fill() instead"
+            )
+        if not found.dtype.is_int:
+            raise IndexError(
+                f"indexing: an index tensor must hold integers, not {found.dtype.name}; "
+                "call .long() on it"
+            )
+        return wrap_negative(build.cast(found, dtypes.int64), extent)
+
+    # Indexing along one axis
+
+    def gather(self, dim: int, index: Any) -> Self:
+        """result[i][j] = self[index[i][j]][j] for dim 0, and so on, as in PyTorch.
+
+        Args:
+            index: integers; no larger than `self` along the other axes.
+        """
+        axis = self._axis(dim, "gather")
+        position = self._index_node(index, self.shape[axis])
+        others = [a for a in range(self.ndim) if a != axis]
+        fits = position.ndim == self.ndim
+        if not fits or any(position.shape[a] > self.shape[a] for a in others):
+            raise ValueError(
+                f"gather: an index of shape {position.shape} does not fit a tensor of shape "
+                f"{self.shape} along axis {axis}"
+            )
+        places = [along(a, position.shape) for a in range(self.ndim)]
+        places[axis] = position
+        return self._result(build.gather(self.node, tuple(places)))
+
+    def one_hot(self, num_classes: int) -> Self:
+        """A new last axis that holds 1 at the class and 0 elsewhere (int64).
+
+        Raises:
+            IndexError: a class outside [0, num_classes), when the result is computed.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([0, 2]).one_hot(3).tolist()
+        [[1, 0, 0], [0, 0, 1]]
+        """
+        if not self.dtype.is_int:
+            raise TypeError(f"one_hot: classes must be integers, not {self.dtype.name}")
+        classes = build.iota(num_classes)
+        checked = build.gather(classes, (build.cast(self.node, dtypes.int64),))
+        shape = (*self.shape, num_classes)
+        wide = build.expand(build.reshape(checked, (*self.shape, 1)), shape)
+        hit = build.binary(ops.EQ, wide, build.expand(classes, shape))
+        return self._result(build.cast(hit, dtypes.int64))
+
+
+# Helpers
+
+
+def wrap_negative(position: Node, extent: int) -> Node:
+    """Indices in which -1 means the last of `extent` elements."""
+    negative = build.binary(ops.LT, position, build.full_like(position, 0))
+    wrapped = build.add(position, build.full_like(position, extent))
+    return build.where(negative, wrapped, position)
+
+
+def _checked(position: int, axis: int, extent: int) -> int:
+    if not -extent <= position < extent:
+        raise IndexError(
+            f"indexing: index {position} is out of range for axis {axis}, which has {extent} "
+            "elements"
+        )
+    return position % extent
+
+
+def _add_slice(chosen: Selection, part: slice, axis: int, extent: int) -> int:
+    """Notes a slice of one axis; returns how many elements it chooses."""
+    if part.step == 0:
+        raise ValueError("indexing: the step of a slice cannot be 0")
+    taken = range(*part.indices(extent))
+    if not taken:
+        chosen.spans.append((0, 0, 1))
+    elif taken.step > 0:
+        chosen.spans.append((taken[0], taken[-1] + 1, taken.step))
+    else:
+        chosen.spans.append((taken[-1], taken[0] + 1, -taken.step))
+        chosen.flipped.append(axis)
+    return len(taken)
+
+
+def _take_arrays(x: Node, chosen: Selection) -> Node:
+    """Indexes `x` with the selection's arrays and puts their axes where NumPy does."""
+    shape = broadcast_shape([i.shape for i in chosen.arrays.values()], "indexing")
+    indices = tuple(build.expand(i, shape) for i in chosen.arrays.values())
+    indexed = tuple(chosen.arrays)
+    rest = tuple(axis for axis in range(x.ndim) if axis not in indexed)
+    taken = build.gather(build.permute(x, indexed + rest), indices)
+    lead = 0 if chosen.apart else indexed[0]
+    new = tuple(range(len(shape)))
+    old = tuple(range(len(shape), taken.ndim))
+    return build.permute(taken, old[:lead] + new + old[lead:])
+
+
+def _overwrite(x: Node, value: Node, chosen: Selection) -> Node:
+    """`x` with `value` at the selected elements."""
+    taken = [-(-(stop - start) // step) for start, stop, step in chosen.spans]
+    value = build.flip(build.reshape(value, tuple(taken)), tuple(chosen.flipped))
+    widths = []
+    for extent, count, (start, _, step) in zip(x.shape, taken, chosen.spans, strict=True):
+        covered = start + (count - 1) * step + 1 if count else start
+        widths.append((start, extent - covered, step - 1))
+    inside = build.pad(build.const(True, dtypes.bool_, value.shape), tuple(widths))
+    return build.where(inside, build.pad(value, tuple(widths)), x)

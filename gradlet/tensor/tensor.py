@@ -1,0 +1,64 @@
+"""`Tensor`: the constructor on top of the layers of methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradlet.base import dtypes
+from gradlet.base.settings import device_name
+from gradlet.engine.realize import holders
+from gradlet.ir import build
+from gradlet.ir.node import Node
+from gradlet.runtime.buffer import Buffer, from_numpy, node_of
+from gradlet.runtime.device import Device, get_device
+from gradlet.tensor.autograd import Autograd
+from gradlet.tensor.core import Core, as_array
+
+
+class Tensor(Autograd):
+    """An array of numbers on a device, computed when it is looked at, with gradients.
+
+    Args:
+        data: a number, nested lists, an array, or a tensor, whose value is copied. Python ints
+            become int64, floats float32, bools bool; arrays keep their dtype.
+        device: a name such as `cpu`; the setting GRADLET_DEVICE if not given.
+        dtype: a DType, a name or a NumPy dtype, to convert to.
+        requires_grad: False keeps gradients out; None and True let them in.
+
+    >>> x = Tensor([1.0, 2.0, 3.0])
+    >>> (x * 2).tolist()
+    [2.0, 4.0, 6.0]
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        data: Any = None,
+        device: str | None = None,
+        dtype: Any = None,
+        requires_grad: bool | None = None,
+    ) -> None:
+        home = get_device(device or (data.device if isinstance(data, Core) else device_name()))
+        wanted = None if dtype is None else dtypes.as_dtype(dtype)
+        if isinstance(data, Autograd):
+            made = _copied(data, home, wanted)
+        else:
+            array, found = as_array([] if data is None else data, wanted)
+            made = from_numpy(array, found, home)
+        if requires_grad and not made.dtype.is_float:
+            raise TypeError(
+                f"Tensor: only floats have gradients, and this is {made.dtype.name}; "
+                "pass dtype='float32'"
+            )
+        self.node = made
+        self.device = home.name
+        self.grad = None
+        self.requires_grad = requires_grad
+        holders.add(self)
+
+
+def _copied(source: Autograd, home: Device, dtype: dtypes.DType | None) -> Node:
+    """A leaf with the value of a tensor."""
+    moved = source.to(device=home.name, dtype=dtype).node
+    return node_of(Buffer(home, moved.dtype, moved.shape, pending=build.detach(moved)))

@@ -1,0 +1,141 @@
+"""From a lazy tensor to numbers: realize, numpy, item, repr."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+
+from gradlet.engine import realize as engine
+from gradlet.ir import build, ops
+from gradlet.ir.node import Node
+from gradlet.runtime.buffer import Buffer, node_of
+from gradlet.runtime.device import get_device
+from gradlet.tensor.core import Core
+from gradlet.tensor.functional import Functional
+
+# What the last backward() left to compute: its gradients, and the values whose graph it used
+# up. They run with whatever is realized next, so that forward and backward pass run once, and a
+# loss that someone keeps holds its number alone. By id, for `==` of tensors is elementwise.
+_unsettled: weakref.WeakValueDictionary[int, Core] = weakref.WeakValueDictionary()
+
+
+def compute_with_next(tensor: Core) -> None:
+    """Has the value of `tensor` computed together with whatever is realized next."""
+    _unsettled[id(tensor)] = tensor
+
+
+class Values(Functional):
+    """Reading what a tensor holds."""
+
+    __slots__ = ()
+
+    def realize(self, *others: Self) -> Self:
+        """Computes this tensor, and others, now rather than when they are first looked at."""
+        realize_all((self, *others))
+        return self
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the elements as a NumPy array.
+
+        >>> from gradlet import Tensor
+        >>> (Tensor([1, 2]) * 2).numpy()
+        array([2, 4])
+        """
+        realize_all((self,))
+        return engine.value_of(self.node, get_device(self.device)).numpy()
+
+    def item(self) -> bool | int | float:
+        """The one element as a Python number."""
+        if self.numel() != 1:
+            raise ValueError(
+                f"item: a tensor of shape {self.shape} has {self.numel()} elements, not 1; use "
+                ".tolist() or .numpy()"
+            )
+        return self.numpy().item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers; one number for a scalar."""
+        return self.numpy().tolist()
+
+    def data(self) -> memoryview:
+        """A copy of the elements as a memoryview."""
+        return self.numpy().data
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("a Tensor's elements cannot be shared with NumPy, only copied")
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a scalar tensor; it has no axes")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Self]:
+        if not self.ndim:
+            raise TypeError("a scalar tensor has no axis to iterate over; use .item()")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __bool__(self) -> bool:
+        if self.numel() != 1:
+            raise ValueError(
+                f"bool() of a tensor of shape {self.shape} is ambiguous; use .any() or .all()"
+            )
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.is_float:
+            raise TypeError(f"a {self.dtype.name} tensor cannot be used as an index")
+        return int(self.item())
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        facts = f"shape={self.shape}, dtype={self.dtype.name}, device={self.device}"
+        return f"Tensor({text}, {facts})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __reduce__(self) -> Any:
+        facts = (self.device, self.dtype, self.requires_grad)
+        return (type(self), (self.numpy(), *facts))
+
+
+def realize_all(tensors: tuple[Core, ...] | list[Core]) -> None:
+    """Computes tensors together, one program for each device."""
+    waiting = list(_unsettled.values())
+    _unsettled.clear()  # should the run fail, the next one starts afresh
+    by_device: dict[str, list[Core]] = {}
+    for tensor in (*tensors, *waiting):
+        by_device.setdefault(tensor.device, []).append(tensor)
+    for name, group in by_device.items():
+        engine.realize([tensor.node for tensor in group], get_device(name))
+    for tensor in (*tensors, *waiting):
+        _let_go(tensor)
+
+
+def _let_go(tensor: Core) -> None:
+    """Forgets the graph of a computed tensor where no gradient will ask for it."""
+    current = tensor.node
+    if current.op is ops.CONSUMED:
+        tensor.node = build.consumed(_stored(current, tensor.device))
+    elif not current.dtype.is_float and current.op is not ops.BUFFER:
+        tensor.node = _stored(current, tensor.device)
+
+
+def _stored(current: Node, device: str) -> Node:
+    found: Buffer = engine.value_of(current, get_device(device))
+    return node_of(found)

@@ -1,0 +1,47 @@
+"""What every test shares: the verifier on, a cache of its own, fixed seeds, golden files."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("dev", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write the golden files anew instead of comparing with them",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Before gradlet is imported, and inherited by every process that a test starts.
+    cache = tempfile.TemporaryDirectory(prefix="gradlet-test-cache-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["GRADLET_CACHE"] = cache.name
+    os.environ["GRADLET_VERIFY"] = "1"
+    hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """The same random numbers in a test whichever tests ran before it."""
+    # Imported here: the settings above must be made before gradlet loads.
+    from gradlet import Tensor
+
+    random.seed(0)
+    Tensor.manual_seed(0)
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether golden files are to be written instead of compared with."""
+    yield request.config.getoption("--update-golden")

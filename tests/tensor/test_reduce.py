@@ -1,0 +1,134 @@
+"""Reductions and softmax against PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+from gradlet import Tensor, dtypes
+from tests.helpers import assert_same, check, floats, integers
+
+AXES = [None, 0, 1, -1, (0, 2)]
+SHAPES = [(3, 4, 5), (1, 7, 1), (2, 1, 13)]
+
+
+def all_axes(axis: Any) -> Any:
+    return (0, 1, 2) if axis is None else axis
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("keepdim", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_reductions(axis: Any, keepdim: bool, shape: tuple[int, ...]) -> None:
+    x, dim = floats(*shape), all_axes(axis)
+    check(lambda x: x.sum(axis, keepdim), lambda x: x.sum(dim, keepdim), x)
+    check(lambda x: x.mean(axis, keepdim), lambda x: x.mean(dim, keepdim), x)
+    check(lambda x: x.max(axis, keepdim), lambda x: x.amax(dim, keepdim), x)
+    check(lambda x: x.min(axis, keepdim), lambda x: x.amin(dim, keepdim), x)
+    check(lambda x: x.logsumexp(axis, keepdim), lambda x: x.logsumexp(dim, keepdim), x)
+    biased = {"keepdim": keepdim, "correction": 0}
+    check(lambda x: x.var(axis, **biased), lambda x: x.var(dim, **biased), x, atol=1e-4)
+
+
+def test_std_and_corrections() -> None:
+    x = floats(4, 6)
+    check(lambda x: x.std(1), lambda x: x.std(1), x)
+    check(lambda x: x.std(), lambda x: x.std(), x)
+    check(lambda x: x.var(0, correction=2), lambda x: x.var(0, correction=2), x)
+    equal = np.ones((3, 4), np.float32)
+    check(lambda x: x.std(1), lambda x: x.std(1), equal, finite_difference=False)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_prod(axis: int) -> None:
+    x = floats(2, 3, 4)
+    x[0, 1, 2] = 0
+    check(lambda x: x.prod(axis), lambda x: x.prod(axis), x)
+    check(lambda x: x.prod(), lambda x: x.prod(), x)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_positions(axis: Any, keepdim: bool) -> None:
+    x = integers(5, 7, low=0, high=4).astype(np.float32)
+    options = {"dim": axis, "keepdim": keepdim}
+    check(lambda x: x.argmax(**options), None, x)
+    check(lambda x: x.argmin(**options), None, x)
+    x[2, 3] = np.nan
+    check(lambda x: x.argmax(**options), None, x)
+    check(lambda x: x.argmin(**options), None, x)
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int32, np.int64])
+def test_integers(kind: Any) -> None:
+    x = integers(4, 5, low=0, high=3).astype(kind)
+    check(lambda x: x.sum(0), None, x)
+    check(lambda x: x.prod(1), None, x)
+    check(lambda x: x.any(1), lambda x: x.bool().any(1), x)  # PyTorch keeps uint8
+    check(lambda x: x.all(1), lambda x: x.bool().all(1), x)
+    check(lambda x: x.max(1), lambda x: x.amax(1), x)
+
+
+def test_ties_share_the_gradient() -> None:
+    x = np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], np.float32)
+    check(lambda x: x.max(1), lambda x: x.amax(1), x, finite_difference=False)
+
+
+def test_nan_and_infinity() -> None:
+    x = np.array([[1, np.nan, 2], [np.inf, -np.inf, 0], [-np.inf] * 3], np.float32)
+    for name in ("sum", "mean"):
+        check(lambda x, n=name: getattr(x, n)(1), None, x, grad=False)
+    check(lambda x: x.max(1), lambda x: x.amax(1), x, grad=False)
+    check(lambda x: x.min(1), lambda x: x.amin(1), x, grad=False)
+    check(lambda x: x.softmax(1), None, x, grad=False)
+    check(lambda x: x.log_softmax(1), None, x, grad=False)
+    check(lambda x: x.logsumexp(1), None, x, grad=False)
+
+
+def test_nothing_to_reduce() -> None:
+    empty = np.zeros((0, 3), np.float32)
+    check(lambda x: x.sum(0), None, empty, grad=False)
+    check(lambda x: x.prod(0), None, empty, grad=False)
+    check(lambda x: x.mean(0), None, empty, grad=False)
+    check(lambda x: x.sum(1), None, empty, grad=False)
+    with pytest.raises(ValueError, match=r"max: shape \(0, 3\) has no element"):
+        Tensor(empty).max(0)
+
+
+def test_scalars() -> None:
+    x = np.array(2.5, np.float32)
+    check(lambda x: x.sum() + x.mean() + x.max(), lambda x: x.sum() + x.mean() + x.amax(), x)
+    check(lambda x: x.softmax(0) * x, None, x)
+    check(lambda x: x.argmax(), None, x)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_softmax(axis: int) -> None:
+    for x in (floats(3, 4, 5), floats(3, 4, 5) * 1000):
+        precise = abs(x).max() < 10
+        check(lambda x: x.softmax(axis), None, x, finite_difference=precise)
+        check(lambda x: x.log_softmax(axis), None, x, finite_difference=precise)
+
+
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16])
+def test_half_floats_add_up_in_float32(kind: Any) -> None:
+    ones = Tensor(np.ones(5000, kind))
+    assert ones.dtype.numpy == kind
+    assert ones.sum().item() == np.float32(5000).astype(kind)
+    assert ones.mean().item() == 1
+    assert (ones @ ones).item() == np.float32(5000).astype(kind)
+
+
+def test_names_of_arguments() -> None:
+    x = Tensor(floats(2, 3))
+    assert x.sum(dim=1, keepdims=True).shape == (2, 1)
+    assert x.sum(dtype="float64").dtype is dtypes.float64
+    assert_same(x.sum(axis=(0, 1)), torch.from_numpy(x.numpy()).sum(), 1e-5, 1e-5)
+    with pytest.raises(IndexError, match="sum: axis 2 is out of range"):
+        x.sum(2)
+    with pytest.raises(ValueError, match="twice"):
+        x.sum((0, -2))
