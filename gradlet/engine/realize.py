@@ -45,8 +45,10 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
         if held not in seen and held in graph.position and _worth_storing(held, device):
             seen[held] = None
     sinks = list(seen)
-    # Several sinks may stand at one place, such as a value and its detached twin.
-    places = {graph.position[sink]: sink for sink in reversed(sinks)}
+    # Several sinks may stand at one place, such as a value and its detached twin. In order of
+    # place, since that of `holders` differs from step to step.
+    at_place = {graph.position[sink]: sink for sink in reversed(sinks)}
+    places = dict(sorted(at_place.items(), key=lambda item: item[0]))
     key = (device.name, graph.key(places.values()))
     program = _programs.get(key)
     if program is None:

@@ -14,7 +14,7 @@ from gradlet.ir.kernel import Kernel, Nest
 from gradlet.ir.node import Node, node, topological
 from gradlet.lower import transforms
 from gradlet.lower.contraction import contraction_phases, factors
-from gradlet.lower.loops import Assign, Body, Loop, ScheduleError, assigns
+from gradlet.lower.loops import Assign, Body, Loop, assigns
 from gradlet.lower.nest import loops_of
 
 _PARALLEL_WORK = 1 << 14  # element visits below which a second thread does not pay
@@ -259,16 +259,11 @@ def _reduce_in_lanes(body: Body, along: Node, reductions: list[Node], lanes: int
 
 def _parallelize(body: Body) -> Body:
     """The outermost loop of each phase is spread over threads if there is enough to do."""
-    made: list = []
+    made: Body = ()
     for phase in body:
-        if isinstance(phase, Loop) and phase.kind == "serial" and work((phase,)) > _PARALLEL_WORK:
-            try:
-                made += transforms.mark((phase,), phase.counter, "parallel")
-                continue
-            except ScheduleError:
-                pass
-        made.append(phase)
-    return tuple(made)
+        enough = work((phase,)) > _PARALLEL_WORK
+        made += transforms.parallel_if_possible(phase) if enough else (phase,)
+    return made
 
 
 def work(body: Body) -> int:

@@ -17,7 +17,7 @@ from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest, load
 from gradlet.ir.node import Node, node, topological
 from gradlet.lower import transforms
-from gradlet.lower.loops import Assign, Body, Loop, assigns, loop
+from gradlet.lower.loops import Assign, Body, Loop, loop
 from gradlet.lower.nest import loops_of
 
 
@@ -233,23 +233,6 @@ def _outermost_parallel(body: Body) -> Body:
             inside = phase.body
             if len(inside) != 1 or not isinstance(inside[0], Loop) or inside[0].kind != "serial":
                 break
-            if _accumulates_over((inside[0],), inside[0].counter):
-                break
             (phase,) = transforms.fuse((phase,), phase.counter, inside[0].counter)[0]
-        if isinstance(phase, Loop) and phase.kind == "serial":
-            made += transforms.mark((phase,), phase.counter, "parallel")
-        else:
-            made += (phase,)
+        made += transforms.parallel_if_possible(phase)
     return made
-
-
-def _accumulates_over(body: Body, counter: Node) -> bool:
-    """True if iterations of the loop add into one local value."""
-    return any(
-        a.accumulate is not None and counter not in frozenset().union(*map(index.variables, a.at))
-        and a.target.op is ops.LOCAL and not any(
-            b.target is a.target and b.accumulate is None for b in assigns(body)
-        )
-        for a in assigns(body)
-    )
-

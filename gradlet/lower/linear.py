@@ -73,11 +73,26 @@ class _Scope:
 
 
 def linearize(body: Body, params: tuple[Node, ...]) -> LinearProgram:
-    """One phase for each top-level statement of the tree."""
-    phases = tuple(_Linearizer((statement,)).phase() for statement in body)
+    """The tree's phases as instructions."""
+    phases = tuple(_Linearizer(phase).phase() for phase in split_phases(body))
     arrays = [x for a in assigns(body) for x in (a.target, *_arrays(a.value))]
     scratch = tuple(dict.fromkeys(x for x in arrays if x.op is ops.SCRATCH))
     return LinearProgram(phases, params, scratch)
+
+
+def split_phases(body: Body) -> list[Body]:
+    """Each parallel loop is a phase of its own; what stands between two is one phase as well."""
+    phases: list[Body] = []
+    for statement in body:
+        alone = isinstance(statement, Loop) and statement.kind == "parallel"
+        if alone or not phases or _is_parallel(phases[-1]):
+            phases.append(())
+        phases[-1] += (statement,)
+    return phases
+
+
+def _is_parallel(phase: Body) -> bool:
+    return bool(phase) and isinstance(phase[0], Loop) and phase[0].kind == "parallel"
 
 
 def _arrays(value: Node) -> list[Node]:
@@ -98,7 +113,7 @@ class _Linearizer:
         self.volatile: dict[Node, bool] = {}
 
     def phase(self) -> Phase:
-        (statement,) = self.body
+        statement = self.body[0]
         counter = self.value(dtypes.index)
         extent = 1
         if isinstance(statement, Loop) and statement.kind == "parallel":

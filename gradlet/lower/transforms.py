@@ -118,10 +118,21 @@ def mark(body: Body, counter: Node, kind: str, check: bool = True) -> Body:
     return change_loop(body, counter, change)
 
 
+def parallel_if_possible(statement: Statement) -> Body:
+    """The statement as a parallel loop, or as it is where its iterations need each other."""
+    if isinstance(statement, Loop) and statement.kind == "serial":
+        try:
+            return mark((statement,), statement.counter, "parallel")
+        except ScheduleError:
+            return (statement,)
+    return (statement,)
+
+
 def _require_independent(found: Loop) -> None:
     """Iterations may run at once if none adds into a place that another one writes."""
+    begun = {a.target for a in assigns(found.body) if a.accumulate is None}
     for a in assigns(found.body):
-        shared = a.target.op is not ops.LOCAL
+        shared = a.target.op is not ops.LOCAL or a.target not in begun
         if shared and not any(found.counter in index.variables(i) for i in a.at):
             raise ScheduleError(f"iterations of {found.counter.arg[0]} write to one place")
         scattered = any(x.op is ops.CHECKED for i in a.at for x in _nodes(i))
@@ -240,7 +251,8 @@ def privatize(body: Body, counter: Node, target: Node) -> Body:
         inside = change_loop((found,), counter, change)
         fill = loop(counter, (Assign(part, (counter,), start),), "vector")
         whole = node(ops.ACROSS, (read(part, counter),), op, target.dtype, ())
-        return (*fill, *inside, Assign(target, (), whole, op))
+        join = loop(counter, (Assign(target, (), whole, op),), "vector")
+        return (*fill, *inside, *join)
 
     return change_loop(body, outermost, surround)
 

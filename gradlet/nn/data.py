@@ -178,17 +178,26 @@ def batches(
 
 def _idx_images(source: Source) -> Split:
     folder = _find(source)
-    arrays = [read_idx(folder / name) for name in FILES]
-    for name, images, labels in ((FILES[0], *arrays[:2]), (FILES[2], *arrays[2:])):
-        whole = images.ndim == 3 and labels.shape == images.shape[:1]
-        if not whole or (labels.size and labels.max() >= CLASSES):
-            raise DamagedFileError(
-                f"{folder / name} holds images of shape {images.shape}, and the file of labels "
-                f"beside it holds {labels.shape}: they do not belong together. Delete the folder "
-                "and run again."
-            )
-    x_train, y_train, x_test, y_test = arrays
-    return x_train[:, None], y_train, x_test[:, None], y_test
+    x_train, y_train = _idx_pair(folder / FILES[0], folder / FILES[1])
+    x_test, y_test = _idx_pair(folder / FILES[2], folder / FILES[3])
+    return x_train, y_train, x_test, y_test
+
+
+def _idx_pair(images_file: Path, labels_file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 1, H, W) and their labels (N,)."""
+    images, labels = read_idx(images_file), read_idx(labels_file)
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
+        raise DamagedFileError(
+            f"{images_file} holds an array of shape {images.shape} and {labels_file} one of "
+            f"{labels.shape}: they do not belong together. Delete both and run again to have "
+            "them fetched anew."
+        )
+    if labels.size and labels.max() >= CLASSES:
+        raise DamagedFileError(
+            f"{labels_file} holds a label {labels.max()}, but there are {CLASSES} classes. "
+            "Delete it and run again to have it fetched anew."
+        )
+    return images[:, None], labels
 
 
 def _find(source: Source) -> Path:

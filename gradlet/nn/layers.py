@@ -262,7 +262,7 @@ class Embedding:
             )
         # Not self.weight[ids], where ids below zero would count from the end.
         rows = build.gather(self.weight.node, (build.cast(ids.node, dtypes.int64),))
-        return Tensor.from_node(rows, self.weight.device)
+        return self.weight._result(rows)
 
     def __repr__(self) -> str:
         count, width = self.weight.shape

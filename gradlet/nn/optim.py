@@ -56,17 +56,11 @@ class Optimizer:
             ValueError: a gradient does not have the shape of its parameter.
         """
         gradients = [(i, p.grad) for i, p in enumerate(self.params) if p.grad is not None]
-        if len(gradients) < len(self.params):
-            self._note_unused([i for i, p in enumerate(self.params) if p.grad is None])
+        self._check(gradients)
         self._begin()
         changed = list(self._shared())
         for i, gradient in gradients:
             param = self.params[i]
-            if gradient.shape != param.shape:
-                raise ValueError(
-                    f"{type(self).__name__}.step: parameter {i} has shape {param.shape} and its "
-                    f"gradient {gradient.shape}; they must agree"
-                )
             moved = self._moved(i, param.detach(), gradient.detach())
             _set(param, moved)
             changed += [param, *self._state(i)]
@@ -90,8 +84,16 @@ class Optimizer:
         """What is remembered of parameter `i`."""
         return []
 
-    def _note_unused(self, unused: list[int]) -> None:
-        if self._warned:
+    def _check(self, gradients: list[tuple[int, Tensor]]) -> None:
+        """Raises if a gradient does not fit, and says once if some are not there."""
+        for i, gradient in gradients:
+            if gradient.shape != self.params[i].shape:
+                raise ValueError(
+                    f"{type(self).__name__}.step: parameter {i} has shape "
+                    f"{self.params[i].shape} and its gradient {gradient.shape}; they must agree"
+                )
+        unused = [i for i, param in enumerate(self.params) if param.grad is None]
+        if not unused or self._warned:
             return
         self._warned = True
         listed = ", ".join(f"{i} of shape {self.params[i].shape}" for i in unused[:5])

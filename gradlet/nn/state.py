@@ -11,7 +11,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from gradlet.base.dtypes import DType, from_numpy
+from gradlet.base import dtypes
+from gradlet.base.dtypes import DType
 from gradlet.nn.files import replacing
 from gradlet.tensor.tensor import Tensor
 
@@ -33,7 +34,7 @@ def get_state_dict(model: Any, prefix: str = "") -> dict[str, Tensor]:
     >>> list(get_state_dict({"head": [nn.Linear(2, 1)]}))
     ['head.0.weight', 'head.0.bias']
     """
-    return dict(_walk(model, prefix.rstrip("."), ()))
+    return dict(_walk(model, prefix.rstrip("."), (), set()))
 
 
 def get_parameters(model: Any) -> list[Tensor]:
@@ -50,14 +51,28 @@ def get_parameters(model: Any) -> list[Tensor]:
     return list(trained.values())
 
 
-def _walk(found: Any, name: str, path: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors under `found`, which was reached through the objects with ids `path`."""
+def _walk(
+    found: Any, name: str, path: tuple[int, ...], barren: set[int]
+) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors under `found`.
+
+    Args:
+        path: ids of the objects through which `found` was reached, where cycles end.
+        barren: ids of objects that hold no tensor, to which what is found here is added.
+    """
     if isinstance(found, Tensor):
         yield name, found
-    elif id(found) not in path:
-        for key, part in _parts(found):
-            inner = f"{name}.{key}" if name else str(key)
-            yield from _walk(part, inner, (*path, id(found)))
+        return
+    if id(found) in path or id(found) in barren:
+        return
+    empty = True
+    for key, part in _parts(found):
+        inner = f"{name}.{key}" if name else str(key)
+        for named in _walk(part, inner, (*path, id(found)), barren):
+            empty = False
+            yield named
+    if empty:
+        barren.add(id(found))
 
 
 def _parts(found: Any) -> Iterator[tuple[Any, Any]]:
@@ -128,7 +143,7 @@ def _misfits(places: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str
 
 
 def _dtype(value: Any) -> DType:
-    return value.dtype if isinstance(value, Tensor) else from_numpy(_array(value).dtype)
+    return value.dtype if isinstance(value, Tensor) else dtypes.from_numpy(_array(value).dtype)
 
 
 def _array(value: Any) -> np.ndarray:
@@ -163,11 +178,12 @@ def safe_load(path: str | Path, device: str | None = None) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, cut short or no safetensors file.
+        ValueError: the file is damaged, cut short or no safetensors file, or holds a dtype that
+            gradlet does not have.
     """
     source = Path(path)
     try:
-        arrays = safetensors.numpy.load(source.read_bytes())
+        entries = safetensors.deserialize(source.read_bytes())
     except FileNotFoundError:
         raise FileNotFoundError(
             f"safe_load: there is no file {source}. Check the path, or save one there with "
@@ -179,4 +195,33 @@ def safe_load(path: str | Path, device: str | None = None) -> dict[str, Tensor]:
             f"safe_load: {source} ({size} bytes) is not a whole safetensors file ({error}). It was "
             "probably cut short or is of another format: copy, download or save it again."
         ) from error
-    return {name: Tensor(array, device=device) for name, array in arrays.items()}
+    return {name: _tensor(name, entry, source, device) for name, entry in entries}
+
+
+# The package's own reader for NumPy knows no bfloat16.
+_STORED = {
+    "BOOL": dtypes.bool_,
+    "I8": dtypes.int8,
+    "I16": dtypes.int16,
+    "I32": dtypes.int32,
+    "I64": dtypes.int64,
+    "U8": dtypes.uint8,
+    "U16": dtypes.uint16,
+    "U32": dtypes.uint32,
+    "U64": dtypes.uint64,
+    "F16": dtypes.float16,
+    "BF16": dtypes.bfloat16,
+    "F32": dtypes.float32,
+    "F64": dtypes.float64,
+}
+
+
+def _tensor(name: str, entry: dict[str, Any], source: Path, device: str | None) -> Tensor:
+    dtype = _STORED.get(entry["dtype"])
+    if dtype is None:
+        raise ValueError(
+            f"safe_load: {name} in {source} has dtype {entry['dtype']}, which gradlet does not "
+            "have; save it as one of float32, float16 and bfloat16"
+        )
+    array = np.frombuffer(entry["data"], dtype.numpy).reshape(entry["shape"])
+    return Tensor(array, device=device)

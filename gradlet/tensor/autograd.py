@@ -227,13 +227,14 @@ class Autograd(Values):
 
 
 def _leaves_in(order: list[Node]) -> list[Any]:
-    """Live tensors that are float leaves of a graph and want a gradient."""
-    buffers = {n for n in order if n.op is ops.BUFFER and n.dtype.is_float}
-    return [
+    """Live tensors that are float leaves of a graph and want a gradient, in the graph's order."""
+    place = {n: i for i, n in enumerate(order) if n.op is ops.BUFFER and n.dtype.is_float}
+    leaves = [
         holder
         for holder in list(holders)
-        if holder.node in buffers and getattr(holder, "requires_grad", None) is not False
+        if holder.node in place and getattr(holder, "requires_grad", None) is not False
     ]
+    return sorted(leaves, key=lambda leaf: place[leaf.node])
 
 
 def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:

@@ -130,7 +130,7 @@ def test_slow_calls_go_around_llvmlites_lock() -> None:
     for name in ("LLVMPY_RunNewModulePassManager", "LLVMPY_TargetMachineEmitToMemory"):
         function = compiler._unlocked(name)
         assert type(function) is not type(getattr(lib, name))
-        assert function.argtypes == getattr(lib, name).argtypes  # type: ignore[attr-defined]
+        assert function.argtypes == getattr(lib, name).argtypes
 
 
 def test_a_cached_program_is_not_compiled_again(

@@ -1,0 +1,272 @@
+"""Layers against PyTorch's with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gradlet import Tensor, nn
+
+
+@pytest.fixture(autouse=True)
+def evaluation() -> Iterator[None]:
+    """Tests choose themselves whether they train."""
+    with Tensor.train(False):
+        yield
+
+
+def array(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+def copy_weights(source: torch.nn.Module, layer: Any) -> None:
+    nn.state.load_state_dict(layer, {k: v.numpy() for k, v in source.state_dict().items()})
+
+
+CASES = {
+    "linear": (nn.Linear(5, 3), torch.nn.Linear(5, 3), (4, 5)),
+    "linear 1-D": (nn.Linear(5, 3), torch.nn.Linear(5, 3), (5,)),
+    "linear without bias": (nn.Linear(5, 3, bias=False), torch.nn.Linear(5, 3, bias=False), (2, 4, 5)),
+    "conv": (nn.Conv2d(2, 4, 3), torch.nn.Conv2d(2, 4, 3), (2, 2, 6, 5)),
+    "conv with all": (
+        nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),
+        torch.nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),
+        (2, 4, 7, 6),
+    ),
+    "conv same": (
+        nn.Conv2d(1, 2, (4, 3), padding="same", bias=False),
+        torch.nn.Conv2d(1, 2, (4, 3), padding="same", bias=False),
+        (1, 1, 6, 5),
+    ),
+    "layernorm": (nn.LayerNorm(6), torch.nn.LayerNorm(6), (3, 4, 6)),
+    "layernorm of two axes": (nn.LayerNorm((4, 6)), torch.nn.LayerNorm((4, 6)), (3, 4, 6)),
+    "layernorm not affine": (
+        nn.LayerNorm(6, elementwise_affine=False),
+        torch.nn.LayerNorm(6, elementwise_affine=False),
+        (3, 6),
+    ),
+    "batchnorm2d": (nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3), (4, 3, 2, 5)),
+    "batchnorm of rows": (nn.BatchNorm(3), torch.nn.BatchNorm1d(3), (4, 3)),
+    "batchnorm not affine": (
+        nn.BatchNorm(3, affine=False, eps=0.1, momentum=0.3),
+        torch.nn.BatchNorm1d(3, affine=False, eps=0.1, momentum=0.3),
+        (4, 3, 5),
+    ),
+    "batchnorm untracked": (
+        nn.BatchNorm2d(3, track_running_stats=False),
+        torch.nn.BatchNorm2d(3, track_running_stats=False),
+        (4, 3, 2, 5),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients(name: str, training: bool) -> None:
+    layer, reference, shape = CASES[name]
+    copy_weights(reference, layer)
+    reference.train(training)
+    for p in nn.state.get_parameters(layer):
+        p.grad = None
+    reference.zero_grad()
+    x, tx = Tensor(array(*shape)), torch.tensor(array(*shape), requires_grad=True)
+    expected = reference(tx)
+    direction = array(*expected.shape)
+    (expected * torch.tensor(direction)).sum().backward()
+    with Tensor.train(training):
+        y = layer(x)
+        (y * Tensor(direction)).sum().backward()
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), tx.grad.numpy(), rtol=1e-3, atol=2e-5)
+    ours, theirs = nn.state.get_state_dict(layer), reference.state_dict(keep_vars=True)
+    assert list(ours) == list(theirs)
+    for key, value in theirs.items():
+        np.testing.assert_allclose(ours[key].numpy(), value.detach().numpy(), rtol=1e-5, atol=1e-6)
+        if value.grad is not None:
+            given = ours[key].grad
+            assert given is not None
+            np.testing.assert_allclose(given.numpy(), value.grad.numpy(), rtol=1e-3, atol=2e-5)
+
+
+def test_state_names_shapes_and_dtypes_are_pytorchs() -> None:
+    for layer, reference, _ in CASES.values():
+        ours = nn.state.get_state_dict(layer)
+        theirs = reference.state_dict()
+        assert [(k, v.shape, v.dtype.name) for k, v in ours.items()] == [
+            (k, tuple(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in theirs.items()
+        ]
+
+
+def test_initial_values_spread_as_pytorchs() -> None:
+    """The bound of ±1/sqrt(fan in) is nearly reached and never passed."""
+    for layer, fan_in in ((nn.Linear(100, 50), 100), (nn.Conv2d(4, 50, 5), 100)):
+        weight = layer.weight.numpy()
+        assert 0.098 < abs(weight).max() <= 1 / np.sqrt(fan_in)
+        assert abs(weight.mean()) < 0.005
+        assert layer.bias is not None and abs(layer.bias.numpy()).max() <= 0.1
+    weight = nn.Embedding(100, 50).weight.numpy()
+    assert abs(weight.mean()) < 0.06 and abs(weight.std() - 1) < 0.06
+
+
+def test_embedding() -> None:
+    layer, reference = nn.Embedding(7, 3), torch.nn.Embedding(7, 3)
+    copy_weights(reference, layer)
+    ids = np.array([[0, 6, 2], [2, 2, 1]])
+    expected = reference(torch.tensor(ids))
+    (expected**2).sum().backward()
+    y = layer(Tensor(ids))
+    (y**2).sum().backward()
+    np.testing.assert_array_equal(y.numpy(), expected.detach().numpy())
+    assert layer.weight.grad is not None
+    np.testing.assert_allclose(layer.weight.grad.numpy(), reference.weight.grad.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [-1, 7])
+def test_embedding_of_an_id_out_of_range(bad: int) -> None:
+    with pytest.raises(IndexError):
+        nn.Embedding(7, 3)(Tensor([0, bad])).numpy()
+
+
+def test_embedding_of_floats() -> None:
+    with pytest.raises(TypeError, match=r"Embedding\(7, 3\).*float32"):
+        nn.Embedding(7, 3)(Tensor([1.0]))
+
+
+def test_running_statistics_do_not_grow_a_chain() -> None:
+    """Whatever is computed next computes them too, and afterwards they are plain elements."""
+    layer = nn.BatchNorm2d(2)
+    with Tensor.train():
+        for _ in range(3):
+            layer(Tensor(array(4, 2, 3, 3))).numpy()
+            for running in (layer.running_mean, layer.running_var, layer.num_batches_tracked):
+                assert running is not None and running.node.arg.pending is None
+    assert layer.num_batches_tracked is not None and layer.num_batches_tracked.item() == 3
+
+
+def test_batchnorm_variance_far_from_zero() -> None:
+    """Two passes: a mean of 10,000 does not swallow a spread of 1."""
+    x = array(64, 1, 8, 8) + np.float32(10_000)
+    with Tensor.train():
+        y = nn.BatchNorm2d(1)(Tensor(x)).numpy()
+    exact = (x.astype(np.float64) - x.mean(dtype=np.float64)) / x.std(dtype=np.float64)
+    np.testing.assert_allclose(y, exact, atol=5e-3)
+
+
+def test_batchnorm_does_not_train_on_one_value() -> None:
+    with Tensor.train(), pytest.raises(ValueError, match="more than one value a channel"):
+        nn.BatchNorm(2)(Tensor(array(1, 2)))
+
+
+def test_dropout() -> None:
+    x, layer = Tensor.ones(1000), nn.Dropout(0.25)
+    assert layer(x).tolist() == [1.0] * 1000
+    with Tensor.train():
+        y = layer(x).numpy()
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert 180 < (y == 0).sum() < 320
+    with pytest.raises(ValueError, match="probability"):
+        nn.Dropout(1.5)
+
+
+def test_sequential_is_a_list() -> None:
+    layers = [nn.Linear(3, 4), Tensor.relu, nn.Linear(4, 2)]
+    model, same = nn.Sequential(*layers), nn.Sequential(layers)
+    x = Tensor(array(5, 3))
+    assert len(model) == 3 and model[0] is layers[0]
+    np.testing.assert_array_equal(model(x).numpy(), same(x).numpy())
+    names = list(nn.state.get_state_dict(model))
+    assert names == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "wanted"),
+    [
+        (nn.Linear(5, 3), (4, 6), r"Linear\(5, 3\): x has shape \(4, 6\), and \(..., 5\)"),
+        (nn.Linear(5, 3), (), r"Linear\(5, 3\): x has shape \(\)"),
+        (nn.Conv2d(2, 4, 3), (2, 3, 5, 5), r"Conv2d\(2, 4, \(3, 3\)\).*\(N, 2, H, W\)"),
+        (nn.Conv2d(2, 4, 3), (2, 5, 5), r"Conv2d\(2, 4, \(3, 3\)\).*\(N, 2, H, W\)"),
+        (nn.BatchNorm2d(2), (4, 2), r"BatchNorm2d\(2\).*\(4, 2\).*\(N, 2, H, W\)"),
+        (nn.BatchNorm(2), (4, 3), r"BatchNorm\(2\).*\(N, 2, ...\)"),
+        (nn.LayerNorm((3, 4)), (4, 3), r"LayerNorm\(\(3, 4\)\).*\(..., 3, 4\)"),
+    ],
+)
+def test_a_wrong_shape_names_the_layer(layer: Any, shape: tuple[int, ...], wanted: str) -> None:
+    with pytest.raises(ValueError, match=wanted):
+        layer(Tensor.zeros(shape))
+
+
+def test_conv_arguments_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="groups=2 must divide in_channels=3"):
+        nn.Conv2d(3, 4, 1, groups=2)
+    with pytest.raises(ValueError, match="needs stride 1"):
+        nn.Conv2d(2, 4, 3, stride=2, padding="same")
+    with pytest.raises(ValueError, match="'valid'"):
+        nn.Conv2d(2, 4, 3, padding="valid")
+
+
+PAIRS = [
+    (nn.relu, torch.nn.functional.relu),
+    (nn.leaky_relu, torch.nn.functional.leaky_relu),
+    (nn.elu, torch.nn.functional.elu),
+    (nn.gelu, torch.nn.functional.gelu),
+    (nn.silu, torch.nn.functional.silu),
+    (nn.softplus, torch.nn.functional.softplus),
+    (nn.sigmoid, torch.sigmoid),
+    (nn.tanh, torch.tanh),
+    (lambda x: nn.softmax(x, dim=1), lambda x: torch.softmax(x, dim=1)),
+    (lambda x: nn.log_softmax(x, dim=2), lambda x: torch.log_softmax(x, dim=2)),
+    (lambda x: nn.max_pool2d(x, 2, padding=1), lambda x: torch.max_pool2d(x, 2, padding=1)),
+    (
+        lambda x: nn.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+        lambda x: torch.nn.functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    ),
+]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_functions(pair: tuple[Any, Any]) -> None:
+    ours, theirs = pair
+    x = array(2, 3, 6, 6)
+    expected = theirs(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(ours(Tensor(x)).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_functions_of_several_tensors() -> None:
+    torch_functions = torch.nn.functional
+    x, w, b = array(4, 5), array(3, 5), array(3)
+    image, kernel = array(2, 4, 6, 6), array(2, 2, 3, 3)
+    labels = np.array([1, 4, 0, 2])
+    chance, truth = 1 / (1 + np.exp(-x)), (array(5, 4).T > 0).astype(np.float32)
+    t, g = torch.tensor, Tensor
+    cases = [
+        (nn.linear(g(x), g(w), g(b)), torch_functions.linear(t(x), t(w), t(b))),
+        (
+            nn.conv2d(g(image), g(kernel), None, 2, 1, groups=2),
+            torch_functions.conv2d(t(image), t(kernel), None, 2, 1, groups=2),
+        ),
+        (
+            nn.cross_entropy(g(x), g(labels), label_smoothing=0.1),
+            torch_functions.cross_entropy(t(x), t(labels), label_smoothing=0.1),
+        ),
+        (
+            nn.nll_loss(nn.log_softmax(g(x)), g(labels), reduction="sum"),
+            torch_functions.cross_entropy(t(x), t(labels), reduction="sum"),
+        ),
+        (nn.mse_loss(g(x), g(truth)), torch_functions.mse_loss(t(x), t(truth))),
+        (
+            nn.binary_cross_entropy(g(chance), g(truth)),
+            torch_functions.binary_cross_entropy(t(chance), t(truth)),
+        ),
+        (
+            nn.binary_cross_entropy_with_logits(g(x), g(truth)),
+            torch_functions.binary_cross_entropy_with_logits(t(x), t(truth)),
+        ),
+        (nn.one_hot(g(labels), 5), torch_functions.one_hot(t(labels), 5)),
+    ]
+    for ours, theirs in cases:
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=2e-5, atol=1e-6)
