@@ -26,9 +26,11 @@ from gradlet import Tensor, nn
 from gradlet.nn import data
 from gradlet.nn.state import get_parameters, get_state_dict, load_state_dict, safe_load, safe_save
 
-CLOTHES = "T-shirt trousers pullover dress coat sandal shirt sneaker bag boot".split()
+CLOTHES = [
+    "T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
+]  # fmt: skip
 NAMES = {"fashion": CLOTHES, "mnist": list("0123456789"), "digits": list("0123456789")}
-EPOCHS = {"fashion": 3, "mnist": 2, "digits": 15}
+EPOCHS = {"fashion": 3, "mnist": 2, "digits": 10}
 BATCH = {"fashion": 128, "mnist": 128, "digits": 32}
 EVALUATION_BATCH = 250
 
@@ -186,7 +188,6 @@ def draw(
     ):
         draw_curve(axes, np.asarray(values), history.steps, color)
         axes.set_ylabel(label)
-    upper.set_yscale("log")
     lower.set_xlabel("epoch")
     accuracy = float((said == y).mean())
     curves.suptitle(f"{accuracy:.2%} of {len(y):,} test images are right")

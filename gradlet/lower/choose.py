@@ -30,6 +30,8 @@ def lower(kernel: Kernel, target: Target) -> Body:
 
 def lower_nest(nest: Nest, target: Target) -> Body:
     """The phases of one nest."""
+    if any(counter.arg[1] == 0 for counter in nest.ranges):
+        return ()
     if factors(nest) is not None:
         phases = contraction_phases(nest, target)
         if phases is not None:

@@ -209,8 +209,9 @@ class LayerNorm:
         elementwise_affine: bool = True,
         bias: bool = True,
     ) -> None:
-        one = isinstance(normalized_shape, int)
-        self.normalized_shape = (normalized_shape,) if one else tuple(normalized_shape)  # type: ignore[arg-type]
+        if isinstance(normalized_shape, int):
+            normalized_shape = (normalized_shape,)
+        self.normalized_shape = tuple(normalized_shape)
         self.eps = eps
         affine = elementwise_affine
         self.weight = _filled(1.0, *self.normalized_shape, trained=True) if affine else None

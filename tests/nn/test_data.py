@@ -255,7 +255,7 @@ def test_batches() -> None:
     shuffled = [q.tolist() for _, q in data.batches(x, y, 4, shuffle=True, seed=1)]
     assert shuffled == [q.tolist() for _, q in data.batches(x, y, 4, shuffle=True, seed=1)]
     assert shuffled != [q.tolist() for _, q in data.batches(x, y, 4, shuffle=True, seed=2)]
-    assert sorted(sum(shuffled, [])) == list(range(10))
+    assert sorted(label for part in shuffled for label in part) == list(range(10))
     assert all((p == 2 * q).all() for p, q in data.batches(x, y, 3, shuffle=True))
 
 

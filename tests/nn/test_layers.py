@@ -30,7 +30,11 @@ def copy_weights(source: torch.nn.Module, layer: Any) -> None:
 CASES = {
     "linear": (nn.Linear(5, 3), torch.nn.Linear(5, 3), (4, 5)),
     "linear 1-D": (nn.Linear(5, 3), torch.nn.Linear(5, 3), (5,)),
-    "linear without bias": (nn.Linear(5, 3, bias=False), torch.nn.Linear(5, 3, bias=False), (2, 4, 5)),
+    "linear without bias": (
+        nn.Linear(5, 3, bias=False),
+        torch.nn.Linear(5, 3, bias=False),
+        (2, 4, 5),
+    ),
     "conv": (nn.Conv2d(2, 4, 3), torch.nn.Conv2d(2, 4, 3), (2, 2, 6, 5)),
     "conv with all": (
         nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),

@@ -59,7 +59,9 @@ def test_steps_agree_with_pytorch(ours: Any, theirs: Any, options: dict[str, Any
             opt.zero_grad()
             loss.backward()
             opt.step()
-            expected = torch.nn.functional.cross_entropy(reference(torch.tensor(x)), torch.tensor(y))
+            expected = torch.nn.functional.cross_entropy(
+                reference(torch.tensor(x)), torch.tensor(y)
+            )
             torch_opt.zero_grad()
             expected.backward()
             torch_opt.step()

@@ -1,0 +1,78 @@
+"""The examples run as a user runs them, on little data."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gradlet.nn.state import safe_load
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
+
+
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(name, *arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=600
+    )
+
+
+def test_xor_is_learned() -> None:
+    done = run("xor.py")
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^ *([01]) +([01]) +([01]) +([\d.]+)$", done.stdout, re.MULTILINE)
+    assert len(rows) == 4
+    for x0, x1, wanted, answer in rows:
+        assert int(wanted) == int(x0) ^ int(x1)
+        assert abs(float(answer) - int(wanted)) < 0.05
+
+
+@pytest.mark.slow
+def test_mnist_runs_from_data_to_picture(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    done = run("mnist.py", "--dataset", "digits", "--limit", 320, "--epochs", 4, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "digits: 320 images to train on, 320 to test on" in done.stdout
+    accuracy = re.search(r"test accuracy ([\d.]+)%", done.stdout)
+    assert accuracy is not None and float(accuracy[1]) > 70
+    assert "read back, it reaches the same" in done.stdout
+    assert safe_load(out / "model.safetensors")["layers.0.weight"].shape == (32, 1, 3, 3)
+    assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent in another way there")
+def test_ctrl_c_saves_what_was_learned(tmp_path: Path) -> None:
+    arguments = ("--dataset", "digits", "--epochs", 1000, "--out", tmp_path)
+    process = subprocess.Popen(
+        command("mnist.py", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch"):  # the first report, after ten seconds
+            break
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert re.search(r"stopped after \d+ steps; what was learned is in", said)
+    assert errors == ""
+    assert safe_load(tmp_path / "model.safetensors")["layers.0.weight"].shape == (32, 1, 3, 3)
+
+
+def test_mnist_refuses_numbers_that_cannot_be() -> None:
+    done = run("mnist.py", "--epochs", 0)
+    assert done.returncode == 2
+    assert "--epochs must be at least 1, not 0" in done.stderr
