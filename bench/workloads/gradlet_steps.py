@@ -15,21 +15,16 @@ def load(compiled: bool) -> None:
 def build(problem: Problem, compiled: bool) -> Callable[[], float]:
     from gradlet import Tensor, nn
 
-    def layer(kind: str, *sizes: int) -> Any:
-        match kind:
-            case "linear":
-                return nn.Linear(*sizes)
-            case "conv":
-                return nn.Conv2d(*sizes)
-            case "norm":
-                return nn.BatchNorm2d(*sizes)
-            case "pool":
-                return lambda x: x.max_pool2d(2)
-            case "flatten":
-                return lambda x: x.flatten(1)
-        return {"relu": Tensor.relu, "sigmoid": Tensor.sigmoid}[kind]
-
-    layers = [layer(*description) for description in problem.layers]
+    make: dict[str, Callable[..., Any]] = {
+        "linear": nn.Linear,
+        "conv": nn.Conv2d,
+        "norm": nn.BatchNorm2d,
+        "pool": lambda: lambda x: x.max_pool2d(2),
+        "flatten": lambda: lambda x: x.flatten(1),
+        "relu": lambda: Tensor.relu,
+        "sigmoid": lambda: Tensor.sigmoid,
+    }
+    layers = [make[kind](*sizes) for kind, *sizes in problem.layers]
     set_weights(layers, problem.layers, problem.weights)
     opt = nn.optim.Adam(nn.state.get_parameters(layers), lr=problem.learning_rate)
     inputs, targets = Tensor(problem.inputs), Tensor(problem.targets)
