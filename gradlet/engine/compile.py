@@ -13,13 +13,15 @@ from gradlet.ir.verify import verify_graph
 from gradlet.lower.choose import lower
 from gradlet.lower.decompose import decompose
 from gradlet.lower.linear import LinearProgram, linearize
+from gradlet.lower.verify import verify_linear, verify_loops
 from gradlet.render import llvm
 from gradlet.runtime.cpu.compiler import LoadedObject
 from gradlet.runtime.cpu.device import CpuDevice, CpuProgram, Launch
-from gradlet.runtime.device import Device, Executable
+from gradlet.runtime.device import Device, Executable, Interpreter
 from gradlet.schedule.memory import lifetimes, place
 from gradlet.schedule.plan import Schedule
 from gradlet.schedule.schedule import schedule
+from gradlet.schedule.verify import verify_schedule
 
 
 @dataclass(frozen=True)
@@ -38,23 +40,22 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
     """Makes a graph over `params` ready to run on `device`."""
     if settings.verify():
         verify_graph(sinks)
-    if not isinstance(device, CpuDevice):
+    if isinstance(device, Interpreter):
         return device.compile(sinks, params)
+    assert isinstance(device, CpuDevice), f"no compiler for {device.name}"
     plan = schedule(sinks, params)
+    if settings.verify():
+        verify_schedule(plan)
     kernels = compile_kernels(device, [step.kernel for step in plan.steps])
     return _assemble(device, plan, kernels)
 
 
 def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[CompiledKernel]:
     """Each kernel compiled, equal ones once in the life of the process."""
-    missing = [
-        k for k in dict.fromkeys(kernels) if (k, device.target) not in _kernels
-    ]
+    missing = [k for k in dict.fromkeys(kernels) if (k, device.target) not in _kernels]
     programs = [linear_program(k, device.target) for k in missing]
     sources = [llvm.render(p, device.target) for p in programs]
-    loaded = device.load(
-        [(s, len(p.phases)) for s, p in zip(sources, programs, strict=True)]
-    )
+    loaded = device.load([(s, len(p.phases)) for s, p in zip(sources, programs, strict=True)])
     for kernel, program, source, code in zip(missing, programs, sources, loaded, strict=True):
         _kernels[kernel, device.target] = CompiledKernel(program, source, code)
     return [_kernels[k, device.target] for k in kernels]
@@ -62,21 +63,22 @@ def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[Compil
 
 def linear_program(kernel: Kernel, target: Target) -> LinearProgram:
     """The kernel's loops chosen, transformed and written out as instructions."""
-    return linearize(decompose(lower(kernel, target)), kernel.params)
+    body = decompose(lower(kernel, target))
+    program = linearize(body, kernel.params)
+    if settings.verify():
+        verify_loops(body)
+        verify_linear(program)
+    return program
 
 
-def _assemble(
-    device: CpuDevice, plan: Schedule, kernels: Sequence[CompiledKernel]
-) -> CpuProgram:
+def _assemble(device: CpuDevice, plan: Schedule, kernels: Sequence[CompiledKernel]) -> CpuProgram:
     """Gives every array of a program its place and every phase its row."""
     lives = lifetimes(plan)
-    outputs = [
-        b for b in dict.fromkeys(plan.sinks) if b >= plan.params
-    ]
+    outputs = [b for b in dict.fromkeys(plan.sinks) if b >= plan.params]
     place_of = {b: 1 + b for b in range(plan.params)}
     place_of |= {b: 1 + plan.params + i for i, b in enumerate(outputs)}
     first_arena = 1 + plan.params + len(outputs)
-    requests = []
+    requests: list[tuple[int, int, int]] = []
     for b, (first, last) in lives.items():
         place_of[b] = first_arena + len(requests)
         requests.append((first, last, _bytes(plan.buffers[b])))

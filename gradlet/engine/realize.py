@@ -95,4 +95,3 @@ def _remember(sink: Node, memory: object, device: Device) -> None:
         sink.arg.fill(memory)
     else:
         sink.realized = node_of(Buffer(device, sink.dtype, sink.shape, memory))
-

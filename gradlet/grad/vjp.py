@@ -177,9 +177,7 @@ def _fold(g: Node, n: Node) -> Cotangents:
     axis, _, stride, dilation = n.arg
     windows = build.window(g, axis, n.src[0].shape[-1], stride, dilation)
     count = n.src[0].shape[axis]  # the fold may have left a tail that no window reaches
-    spans = tuple(
-        (0, count if a == axis else extent, 1) for a, extent in enumerate(windows.shape)
-    )
+    spans = tuple((0, count if a == axis else extent, 1) for a, extent in enumerate(windows.shape))
     return (build.slice_(windows, spans),)
 
 
@@ -210,9 +208,7 @@ def _product_gradient(spread: Node, x: Node, axes: tuple[int, ...]) -> Node:
     rows = build.reshape(build.permute(x, order), (*rows_shape, 1, length))
     square = (*rows_shape, length, length)
     here = build.reshape(build.iota(length), (length, 1))
-    own = build.binary(
-        ops.EQ, build.expand(here, square), build.expand(build.iota(length), square)
-    )
+    own = build.binary(ops.EQ, build.expand(here, square), build.expand(build.iota(length), square))
     others = build.where(own, const(1, x.dtype, square), build.expand(rows, square))
     product = build.reduce(ops.MUL, others, (len(square) - 1,))
     unpacked = build.reshape(product, tuple(x.shape[axis] for axis in order))

@@ -79,9 +79,7 @@ def _forget(reference: Any) -> None:
         del _interned[reference.key]
 
 
-def node(
-    op: Op, src: tuple[Node, ...], arg: Any, dtype: DType, shape: tuple[int, ...]
-) -> Node:
+def node(op: Op, src: tuple[Node, ...], arg: Any, dtype: DType, shape: tuple[int, ...]) -> Node:
     """The one node with these parts. Shape and dtype rules are `build.py`'s."""
     key = (op, src, arg, dtype, shape)
     reference = _interned.get(key)
@@ -96,9 +94,9 @@ def node(
     made.dtype = dtype
     made.shape = shape
     made.realized = None
-    reference = _Reference(made, _forget)
-    reference.key = key
-    _interned[key] = reference
+    entry = _Reference(made, _forget)
+    entry.key = key
+    _interned[key] = entry
     return made
 
 

@@ -81,9 +81,7 @@ def _merge(stores: tuple, outer: Node, inner: Node) -> tuple[tuple, Node] | None
     made = []
     for store in stores:
         value = flatten_loads(index.replace(store.value, places))
-        flat = index.ravel(
-            tuple(index.replace(i, places) for i in store.index), store.target.shape
-        )
+        flat = index.ravel(tuple(index.replace(i, places) for i in store.index), store.target.shape)
         if _is_awkward(flat, fused) or _is_awkward(value, fused):
             return None
         at = index.unravel(flat, store.target.shape)
@@ -137,9 +135,10 @@ def _is_awkward(value: Node, counter: Node) -> bool:
         if x.dtype is dtypes.index and counter in index.variables(x):
             if index.coefficient(x, counter) is None:
                 return True
-        elif x.op in (ops.LT, ops.LE, ops.EQ) and x.src[0].dtype is dtypes.index:
-            if any(_is_awkward(s, counter) for s in x.src):
-                return True
+        elif x.op in (ops.LT, ops.LE, ops.EQ) and any(
+            s.dtype is dtypes.index and _is_awkward(s, counter) for s in x.src
+        ):
+            return True
     return False
 
 
@@ -277,4 +276,3 @@ def work(body: Body) -> int:
         elif isinstance(statement, Assign):
             total += 1
     return total
-

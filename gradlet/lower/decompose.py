@@ -58,8 +58,10 @@ def _half(current: Node, src: tuple[Node, ...]) -> Node:
     """An operation on 16-bit floats, computed in float32 and rounded once."""
     wide = tuple(cast(s, dtypes.float32) if _is_half(s.dtype) else s for s in src)
     if current.op is ops.CAST:
-        return cast(wide[0], current.dtype) if not _is_half(current.dtype) else _to_half(
-            wide[0], current.dtype
+        return (
+            cast(wide[0], current.dtype)
+            if not _is_half(current.dtype)
+            else _to_half(wide[0], current.dtype)
         )
     dtype = dtypes.float32 if _is_half(current.dtype) else current.dtype
     widened = _rule(node(current.op, wide, current.arg, dtype, ()), wide)

@@ -236,10 +236,12 @@ class _Linearizer:
     def put(self, x: Node, args: tuple[Value, ...], lanes: int, scope: _Scope) -> Value:
         """Writes the instruction for one node into a scope."""
         if x.op is ops.LOAD:
-            mask = args[1:]
+            address, mask = args[0], args[1:]
+            if lanes and not any(self.lane_counter in index.variables(i) for i in x.src[2:]):
+                address = self.spread(address, scope)  # only the mask differs between lanes
             if lanes and mask and not mask[0].lanes:
                 mask = (self.spread(mask[0], scope),)
-            return self.emit(scope, READ, (args[0], *mask), x.dtype, lanes, x.src[0])
+            return self.emit(scope, READ, (address, *mask), x.dtype, lanes, x.src[0])
         if x is self.lane_counter:
             return self.emit(scope, LANE_NUMBERS, (), x.dtype, lanes)
         if x.op is ops.CONST:
@@ -273,8 +275,5 @@ class _Linearizer:
         arg: Any = None,
     ) -> Value:
         result = self.value(dtype or dtypes.bool_, lanes)
-        scope.instructions.append(
-            Instruction(op, result if dtype is not None else None, args, arg)
-        )
+        scope.instructions.append(Instruction(op, result if dtype is not None else None, args, arg))
         return result
-

@@ -13,12 +13,12 @@ from gradlet.lower.loops import Assign, Body, loop, read
 def loops_of(nest: Nest) -> Body:
     """Loops over the nest's counters; each reduction a loop of its own before its use.
 
-    out[i] = relu(sum over k of A[i, k])
- ->
-    for i:
-      acc0[] = 0
-      for k: acc0[] += A[i, k]
-      out[i] = relu(acc0[])
+       out[i] = relu(sum over k of A[i, k])
+    ->
+       for i:
+         acc0[] = 0
+         for k: acc0[] += A[i, k]
+         out[i] = relu(acc0[])
     """
     names = count()
     ready: dict[Node, Node] = {}

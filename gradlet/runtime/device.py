@@ -8,7 +8,7 @@ Each is one folder or file of this package that registers a factory here by name
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +28,11 @@ class Device(Protocol):
     def to_numpy(self, memory: Any, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         """A copy of `memory` as a NumPy array."""
         ...
+
+
+@runtime_checkable
+class Interpreter(Device, Protocol):
+    """A device that runs graphs op by op."""
 
     def compile(self, sinks: Sequence[Node], params: Sequence[Node]) -> Executable:
         """Something that computes `sinks` when given memory for each of `params`."""

@@ -11,7 +11,6 @@ from gradlet.schedule.indexing import Indexer, push_forward
 from gradlet.schedule.partition import Partition, is_contraction, partition
 from gradlet.schedule.plan import Schedule, Step
 
-
 CONSTANTS = (ops.CONST, ops.IOTA)
 
 
@@ -35,9 +34,7 @@ def schedule(sinks: Sequence[Node], params: Sequence[Node]) -> Schedule:
         if group[0].size > 0:
             kernel, read = make_kernel(group, plan)
             steps.append(Step(kernel, tuple(table[n] for n in (*group, *read))))
-    return Schedule(
-        tuple(steps), tuple(buffers), len(params), tuple(table[sink] for sink in sinks)
-    )
+    return Schedule(tuple(steps), tuple(buffers), len(params), tuple(table[sink] for sink in sinks))
 
 
 def group_outputs(plan: Partition) -> list[list[Node]]:
@@ -155,9 +152,7 @@ def make_kernel(group: list[Node], plan: Partition) -> tuple[Kernel, list[Node]]
     return kernel, list(params)[len(group) :]
 
 
-def _nest(
-    group: list[Node], params: dict[Node, Node], indexer: Indexer, plan: Partition
-) -> Nest:
+def _nest(group: list[Node], params: dict[Node, Node], indexer: Indexer, plan: Partition) -> Nest:
     """One store for each of `group`, over the loops that suit its reduction."""
     path = plan.epilogue.get(group[0], group[:1])
     counters = tuple(indexer.fresh(extent, "i") for extent in path[-1].shape)
