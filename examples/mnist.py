@@ -107,7 +107,9 @@ def train(
             )
             for images, labels in parts:
                 opt.lr = learning_rate(options.lr, (len(history.losses) + 1) / total)
-                loss, hits = train_step(model, opt, Tensor(images), Tensor(labels))
+                loss, hits = train_step(
+                    model, opt, Tensor(images, requires_grad=False), Tensor(labels)
+                )
                 history.losses.append(loss)
                 history.accuracies.append(hits / options.batch)
                 facts = f"loss {history.recent(history.losses):.3f}  "

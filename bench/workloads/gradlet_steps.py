@@ -27,7 +27,8 @@ def build(problem: Problem, compiled: bool) -> Callable[[], float]:
     layers = [make[kind](*sizes) for kind, *sizes in problem.layers]
     set_weights(layers, problem.layers, problem.weights)
     opt = nn.optim.Adam(nn.state.get_parameters(layers), lr=problem.learning_rate)
-    inputs, targets = Tensor(problem.inputs), Tensor(problem.targets)
+    inputs = Tensor(problem.inputs, requires_grad=False)  # as in every peer
+    targets = Tensor(problem.targets, requires_grad=False)
     Tensor.training = True
 
     def step() -> float:

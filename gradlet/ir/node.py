@@ -74,17 +74,18 @@ _interned: dict[tuple, _Reference] = {}
 
 
 def _forget(reference: Any) -> None:
+    key = reference.key
     # The key may already lead to a newer node that was made while this one was dying.
-    if _interned.get(reference.key) is reference:
-        del _interned[reference.key]
+    if _interned.get(key) is reference:
+        del _interned[key]
 
 
 def node(op: Op, src: tuple[Node, ...], arg: Any, dtype: DType, shape: tuple[int, ...]) -> Node:
     """The one node with these parts. Shape and dtype rules are `build.py`'s."""
     key = (op, src, arg, dtype, shape)
-    reference = _interned.get(key)
-    if reference is not None:
-        found = reference()
+    known = _interned.get(key)
+    if known is not None:
+        found = known()
         if found is not None:
             return found
     made = Node.__new__(Node)

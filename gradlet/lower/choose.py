@@ -181,11 +181,11 @@ def _reduction_recipe(nest: Nest, reductions: list[Node], target: Target) -> Bod
 
 
 def _unit_loads(nest: Nest, counter: Node | None) -> int:
-    """How many loads read neighbours when `counter` grows by one."""
+    """Elements of the arrays that are read at neighbours when `counter` grows by one."""
     if counter is None:
         return -1
     return sum(
-        index.coefficient(index.ravel(x.src[2:], x.src[0].shape), counter) == 1
+        x.src[0].size * (index.coefficient(index.ravel(x.src[2:], x.src[0].shape), counter) == 1)
         for store in nest.stores
         for x in topological([store.value])
         if x.op is ops.LOAD
@@ -194,17 +194,17 @@ def _unit_loads(nest: Nest, counter: Node | None) -> int:
 
 def _best_vector(counters: list[Node], nest: Nest, target: Target) -> Node | None:
     """The counter that becomes the lanes: most neighbouring accesses, then the longest."""
-    best: tuple[int, int, int] = (-1, 0, 0)
+    best = (-1, 0)
     found = None
     for position, counter in enumerate(counters):
         if any(_blocks_vector(store, counter) for store in nest.stores):
             continue
         stored = sum(
-            index.coefficient(index.ravel(s.index, s.target.shape), counter) == 1
+            s.target.size * (index.coefficient(index.ravel(s.index, s.target.shape), counter) == 1)
             for s in nest.stores
         )
         long_enough = counter.arg[1] >= target.lanes(4) // 2
-        score = ((_unit_loads(nest, counter) + 2 * stored) * (4 if long_enough else 1), position, 0)
+        score = ((_unit_loads(nest, counter) + 2 * stored) * (4 if long_enough else 1), position)
         if score > best:
             best, found = score, counter
     return found

@@ -170,6 +170,9 @@ def expression(x: Node) -> str:
         text = f"{array_name(array)}[{', '.join(expression(i) for i in at)}]"
         return text if valid is index.TRUE else f"({text} if {expression(valid)} else 0)"
     parts = [expression(s) for s in x.src]
+    if x.op is ops.FOLD_RANGES:
+        counters = "".join(f" for {c.arg[0]} in {c.arg[1]}" for c in x.src[1:])
+        return f"{x.arg.name.lower()}({parts[0]}{counters})"
     if x.op in SYMBOLS:
         return f"({parts[0]} {SYMBOLS[x.op]} {parts[1]})"
     if x.op is ops.WHERE:

@@ -198,11 +198,47 @@ def _in_bounds(value: Node) -> bool:
 def push_forward(x: Node, at: Indices) -> Indices:
     """Where the element `at` of a bijective movement's source stands in its result."""
     if x.op is ops.RESHAPE:
-        return index.unravel(index.ravel(at, x.src[0].shape), x.shape)
+        return _regroup(at, x.src[0].shape, x.shape)
     if x.op is ops.PERMUTE:
         return tuple(at[axis] for axis in x.arg)
     assert x.op is ops.FLIP
     return _flip(x, at)
+
+
+def _regroup(at: Indices, shape: tuple[int, ...], wanted: tuple[int, ...]) -> Indices:
+    """Indices into `shape` as indices into `wanted`, which holds as many elements.
+
+    Axes are taken in the smallest groups of equal size on both sides, so that an axis that is
+    only moved past axes of extent 1 keeps its index as it is, also where that is out of range
+    and masked.
+    """
+    if 0 in shape:
+        return tuple(index.const(0) for _ in wanted)
+    made: list[Node] = []
+    axis = 0
+    position = 0
+    while position < len(wanted):
+        first, last = position, position + 1
+        start = axis
+        sizes = [1, wanted[first]]
+        while sizes[0] != sizes[1]:
+            if sizes[0] < sizes[1]:
+                sizes[0] *= shape[axis]
+                axis += 1
+            else:
+                sizes[1] *= wanted[last]
+                last += 1
+        group = [i for i in range(start, axis) if shape[i] != 1]
+        goals = [i for i in range(first, last) if wanted[i] != 1]
+        if len(group) == len(goals) == 1:
+            moved: Indices = (at[group[0]],)
+        else:
+            flat = index.ravel([at[i] for i in group], [shape[i] for i in group])
+            moved = index.unravel(flat, [wanted[i] for i in goals])
+        found = iter(moved)
+        made += [next(found) if wanted[i] != 1 else index.const(0) for i in range(first, last)]
+        position = last
+    return tuple(made)
 
 
 def _expand(x: Node, at: Indices) -> Indices:
@@ -239,7 +275,7 @@ def _window(x: Node, at: Indices) -> Indices:
 
 # For each movement op that only renames places: result indices -> source indices.
 PULL_BACK: dict[ops.Op, Callable[[Node, Indices], Indices]] = {
-    ops.RESHAPE: lambda x, at: index.unravel(index.ravel(at, x.shape), x.src[0].shape),
+    ops.RESHAPE: lambda x, at: _regroup(at, x.shape, x.src[0].shape),
     ops.EXPAND: _expand,
     ops.PERMUTE: _permute,
     ops.SLICE: _slice,

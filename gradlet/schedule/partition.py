@@ -26,6 +26,7 @@ _COST = {
 }  # fmt: skip
 _COST_OF_MEMORY = 7.0  # one element written or read, in the same unit
 _LARGEST_EXPRESSION = 400  # ops in one kernel, lest compile time run away
+_LONGEST_DETOUR = 32  # nodes between a value and where all that is made of it meets
 _BIJECTIVE = (ops.RESHAPE, ops.PERMUTE, ops.FLIP)
 _SOURCES = (ops.PARAM, ops.CONST, ops.IOTA)
 
@@ -92,20 +93,42 @@ def _close_reductions(
     result: Partition, stored: set[Node], consumers: dict[Node, list[Node]]
 ) -> None:
     """Finds for each reduction the end of its epilogue and stores that."""
-    claimed: dict[Node, Node] = {}
+    claimed: set[Node] = set()
+    position = {n: i for i, n in enumerate(result.order)}
+
+    def follow(start: Node) -> list[Node]:
+        """The nodes behind `start` up to the one through which all its uses go.
+
+        Such as [LE, WHERE] in where(x <= 0, 0, x); none if there is no such node in reach.
+        """
+        waiting = set(consumers[start])
+        passed: list[Node] = []
+        while waiting and len(passed) < _LONGEST_DETOUR:
+            current = min(waiting, key=position.__getitem__)
+            waiting.remove(current)
+            passed.append(current)
+            moves = current.op in _BIJECTIVE and len(passed) == 1 and not waiting
+            if current in claimed or not (current.op.elementwise or moves):
+                return []
+            if not waiting:
+                return passed
+            if current in stored:
+                return []
+            waiting.update(consumers[current])
+        return []
+
     for current in result.order:
         if current.op not in (ops.REDUCE, ops.FOLD):
             continue
         if _merges_into_next(current, stored, consumers):
             continue
         path = [current]
-        while path[0] not in stored and len(consumers[path[0]]) == 1:
-            following = consumers[path[0]][0]
-            joins = following.op.elementwise or following.op in _BIJECTIVE
-            if not joins or following in claimed:
+        while path[0] not in stored:
+            between = follow(path[0])
+            if not between:
                 break
-            path.insert(0, following)
-            claimed[following] = current
+            claimed.update(between)
+            path.insert(0, between[-1])
         while path[0] not in stored and path[0].op in _BIJECTIVE:
             path.pop(0)  # movement at the end costs nothing in the kernel that reads it
         stored.add(path[0])

@@ -1,0 +1,277 @@
+"""Prints what becomes of a lazy tensor: its graph, kernels, loops, LLVM, machine code and time."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Protocol
+
+from gradlet.base.target import Target
+from gradlet.engine.compile import CompiledKernel, compile_kernels, compile_program
+from gradlet.engine.program import Capture, capture
+from gradlet.ir import ops
+from gradlet.ir.kernel import Kernel
+from gradlet.ir.node import Node
+from gradlet.ir.ops import Op
+from gradlet.ir.show import show_graph
+from gradlet.lower import linear, loops
+from gradlet.lower.choose import lower
+from gradlet.lower.linear import LinearProgram, Phase
+from gradlet.runtime.cpu.compiler import assembly
+from gradlet.runtime.cpu.device import CpuDevice
+from gradlet.runtime.device import Device, Executable, get_device
+from gradlet.schedule.plan import Schedule, Step
+from gradlet.schedule.schedule import schedule
+
+_LINES = 24  # of a listing, unless the whole of it is wanted
+_RUNS = 20
+_SECONDS = 0.5  # of measuring, should the runs take longer
+
+
+class Explained(Protocol):
+    """What is asked of a Tensor here."""
+
+    node: Node
+    device: str
+
+
+def explain(*tensors: Explained, full: bool = False) -> None:
+    """Prints how lazy tensors are computed: graph, kernels, loops, LLVM, machine code, time.
+
+    The tensors stay lazy: the program runs, to be timed, and what it computes is dropped. Values
+    that it would store for other live tensors are not part of it.
+
+    Args:
+        tensors: what one program is to compute, all on one device.
+        full: print the whole LLVM and assembly text of every kernel rather than the hot loop of
+            the one with the most arithmetic.
+
+    Raises:
+        TypeError: no tensor, or something that is none.
+        ValueError: tensors on different devices.
+        IndexError: an index of a gather or scatter is out of range, once the program runs.
+
+    >>> from gradlet import Tensor, explain
+    >>> explain(Tensor([1.0, 2.0, 3.0], device="cpu") * 2)
+    1. Graph
+    ...
+    %0 = param 0 : float32[3]
+    %1 = mul %0 2.0 : float32[3]
+    return %1
+    ...
+    7. Time
+    ...
+    """
+    nodes, device = _checked(tensors)
+    graph = capture(nodes, device)
+    computed = [n for n in nodes if graph.order[graph.position[n]].op is ops.BUFFER]
+    if len(computed) == len(nodes):
+        held = ", ".join(f"{n.dtype.name}{list(n.shape)}" for n in nodes)
+        print(f"Already computed: {held}. There is nothing left to run.")
+        return
+    for section in _sections(graph, nodes, device, full):
+        print(section)
+
+
+def _checked(tensors: Sequence[Explained]) -> tuple[list[Node], Device]:
+    if not tensors:
+        raise TypeError("explain: give it at least one Tensor")
+    for tensor in tensors:
+        if not isinstance(getattr(tensor, "node", None), Node):
+            raise TypeError(f"explain: expected Tensors, got {type(tensor).__name__}")
+    names = sorted({tensor.device for tensor in tensors})
+    if len(names) > 1:
+        raise ValueError(
+            f"explain: the tensors are on different devices ({', '.join(names)}), and a program "
+            "runs on one. Explain them one device at a time."
+        )
+    return [tensor.node for tensor in tensors], get_device(names[0])
+
+
+def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool) -> Iterator[str]:
+    """The text under each heading, made just before it is printed."""
+    sinks, params = graph.canonical(nodes)
+    yield f"1. Graph\n\n{show_graph(sinks)}\n"
+    if not isinstance(device, CpuDevice):
+        program = compile_program(device, sinks, params)
+        yield (
+            f"Steps 2 to 6 do not exist on {device.name!r}: it interprets the graph op by op, "
+            "and compiles nothing.\n"
+        )
+        yield f"7. Time\n\n{_timing(program, graph)}"
+        return
+    plan = schedule(sinks, params)
+    compiled = compile_kernels(device, [step.kernel for step in plan.steps])
+    kernels = dict(zip((step.kernel for step in plan.steps), compiled, strict=True))
+    yield f"2. Kernels\n\n{show_schedule(plan)}\n"
+    trees = [loops.show(lower(kernel, device.target)) for kernel in kernels]
+    yield _listed("3. Loops", plan, kernels, trees)
+    counts = [show_counts(k.program) for k in kernels.values()]
+    yield _listed("4. Linear program", plan, kernels, counts)
+    shown = kernels if full else _busiest(kernels)
+    texts = [llvm_text(k.source, full) for k in shown.values()]
+    yield _listed("5. LLVM IR", plan, shown, texts)
+    texts = [assembly_text(k.source, device.target, full) for k in shown.values()]
+    yield _listed("6. Machine code", plan, shown, texts)
+    program = compile_program(device, sinks, params)
+    yield "\n".join(["7. Time", "", _timing(program, graph), *_costs(plan, kernels)])
+
+
+def _listed(
+    heading: str, plan: Schedule, kernels: dict[Kernel, CompiledKernel], texts: Sequence[str]
+) -> str:
+    """One text for each different kernel, below the numbers of the steps that run it."""
+    parts = [f"{heading}\n"]
+    for kernel, text in zip(kernels, texts, strict=True):
+        numbers = [str(i) for i, step in enumerate(plan.steps) if step.kernel == kernel]
+        parts.append(f"kernel {', '.join(numbers)}:\n{text}\n")
+    return "\n".join(parts)
+
+
+# Kernels
+
+
+def show_schedule(plan: Schedule) -> str:
+    """Each kernel as index expressions, below the arrays that it reads and writes."""
+    return "\n".join(_show_step(number, step, plan) for number, step in enumerate(plan.steps))
+
+
+def _show_step(number: int, step: Step, plan: Schedule) -> str:
+    lines = [f"kernel {number}:"]
+    for position, buffer in enumerate(step.buffers):
+        array = plan.buffers[buffer]
+        verb = "writes" if position < step.kernel.outputs else "reads"
+        role = "result" if buffer in plan.sinks else "intermediate"
+        if buffer < plan.params:
+            role = f"param {buffer}"
+        what = f"{array.dtype.name}{list(array.shape)}"
+        lines.append(f"  {verb} p{position}: array {buffer}, {role}, {what}")
+    for nest in step.kernel.nests:
+        counters = ", ".join(f"{c.arg[0]} in {c.arg[1]}" for c in nest.ranges)
+        lines.append(f"  for {counters}:" if counters else "  once:")
+        body = tuple(loops.Assign(s.target, s.index, s.value, s.accumulate) for s in nest.stores)
+        lines.append(loops.show(body, "    "))
+    return "\n".join(lines)
+
+
+# Linear programs
+
+
+def show_counts(program: LinearProgram) -> str:
+    """For each phase how many instructions of which kind it has."""
+    lines = []
+    for number, phase in enumerate(program.phases):
+        # Loops and their ends come in pairs, and count once.
+        counts = Counter(str(i.op).lower() for i in phase.instructions if i.op != linear.END)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+        times = f"{phase.extent} iterations" if phase.extent > 1 else "run once"
+        lines.append(f"  phase {number}, {times}: {kinds}")
+    return "\n".join(lines)
+
+
+def float_operations(program: LinearProgram) -> int:
+    """Additions, multiplications and other float arithmetic in one run; moves are not counted."""
+    return sum(_phase_operations(phase) for phase in program.phases)
+
+
+def _phase_operations(phase: Phase) -> int:
+    total = 0
+    times = [1]
+    for i in phase.instructions:
+        if i.op == linear.LOOP:
+            times.append(times[-1] * (phase.extent if i.arg is None else i.arg))
+        elif i.op == linear.END:
+            times.pop()
+        elif i.result is not None and i.result.dtype.is_float:
+            if i.op == linear.REDUCE_LANES:
+                total += times[-1] * i.args[0].lanes
+            elif isinstance(i.op, Op) and i.op in _ARITHMETIC:
+                total += times[-1] * max(1, i.result.lanes)
+    return total
+
+
+_ARITHMETIC = (
+    ops.ADD, ops.SUB, ops.MUL, ops.DIV, ops.NEG, ops.ABS, ops.SQRT, ops.FLOOR, ops.MOD, ops.POW,
+    ops.EXP, ops.LOG, ops.SIN, ops.COS, ops.TANH, ops.ERF, ops.MAXIMUM, ops.MINIMUM,
+)  # fmt: skip
+
+
+def _busiest(kernels: dict[Kernel, CompiledKernel]) -> dict[Kernel, CompiledKernel]:
+    """The kernel with the most arithmetic alone."""
+    if not kernels:
+        return {}
+    most = max(kernels, key=lambda kernel: float_operations(kernels[kernel].program))
+    return {most: kernels[most]}
+
+
+# Listings
+
+
+def llvm_text(source: str, full: bool = False) -> str:
+    """LLVM IR: its hot loop, or the first lines where there is none, or the whole text."""
+    lines = source.splitlines()
+    starts: dict[str, int] = {}
+    spans = []
+    for n, line in enumerate(lines):
+        if re.fullmatch(r"loop\d+:", line):
+            starts[line] = n
+        elif re.fullmatch(r"loop\d+\.end:", line):
+            spans.append((starts[line.replace(".end", "")], n))
+    return _excerpt(lines, spans, full)
+
+
+def assembly_text(source: str, target: Target, full: bool = False) -> str:
+    """Machine code of LLVM IR: its hot loop, or the first instructions, or the whole text."""
+    lines = assembly(source, target).expandtabs(8).splitlines()
+    if not full:
+        # Instructions and their labels, neither constants nor notes to the assembler.
+        lines = [line for line in lines if re.match(r"\s+\w|\w+:|\.LBB", line)]
+    label_at: dict[str, int] = {}
+    spans = []
+    for n, line in enumerate(lines):
+        if found := re.match(r"(\.?LBB\d+_\d+):", line):
+            label_at[found[1]] = n
+        elif (jump := re.search(r"\.?LBB\d+_\d+", line)) and jump[0] in label_at:
+            spans.append((label_at[jump[0]], n + 1))
+    return _excerpt(lines, spans, full)
+
+
+def _excerpt(lines: list[str], spans: list[tuple[int, int]], full: bool) -> str:
+    """The innermost of the loops at `spans`, the longest if there are several, cut to size."""
+    kept = lines
+    if spans and not full:
+        depth = {s: sum(o[0] <= s[0] and s[1] <= o[1] for o in spans) for s in spans}
+        start, stop = max(spans, key=lambda s: (depth[s], s[1] - s[0]))
+        kept = lines[start:stop]
+    shown = kept if full else kept[:_LINES]
+    text = "\n".join(f"  {line}" for line in shown)
+    left_out = len(lines) - len(shown)
+    if left_out:
+        text += f"\n  ... and {left_out} more lines, which full=True shows"
+    return text
+
+
+# Time
+
+
+def _timing(program: Executable, graph: Capture) -> str:
+    """The median over several runs, after one that is not counted."""
+    memories = [buffer.memory for buffer in graph.buffers]
+    program(memories)
+    taken: list[float] = []
+    while len(taken) < _RUNS and (not taken or sum(taken) < _SECONDS):
+        start = time.perf_counter()
+        program(memories)
+        taken.append(time.perf_counter() - start)
+    return f"{median(taken) * 1e3:.3f} ms for the whole program, the median of {len(taken)} runs"
+
+
+def _costs(plan: Schedule, kernels: dict[Kernel, CompiledKernel]) -> Iterator[str]:
+    """For each kernel the bytes of its arrays, and its arithmetic."""
+    for number, step in enumerate(plan.steps):
+        size = sum(p.size * p.dtype.itemsize for p in step.kernel.params)
+        flops = float_operations(kernels[step.kernel].program)
+        yield f"kernel {number}: arrays of {size:,} bytes, {flops:,} float operations"

@@ -1,0 +1,103 @@
+"""Linear programs: what is computed where, and what the verifier refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gradlet.base import dtypes
+from gradlet.ir import build, index, ops
+from gradlet.ir.kernel import load
+from gradlet.ir.node import node
+from gradlet.ir.verify import VerifyError
+from gradlet.lower import linear
+from gradlet.lower.choose import lower
+from gradlet.lower.decompose import decompose
+from gradlet.lower.linear import LinearProgram, linearize
+from gradlet.lower.loops import Assign, Body, Loop, loop
+from gradlet.lower.verify import verify_linear, verify_loops
+from tests.graphs import GRAPHS, TARGET, plan
+
+OUT = build.param(0, dtypes.float32, (8, 16))
+IN = build.param(1, dtypes.float32, (8, 16))
+ROW = build.param(2, dtypes.float32, (8,))
+H, J = index.loop("i", 8), index.loop("j", 16)
+ACC = node(ops.LOCAL, (), "acc", dtypes.float32, ())
+
+
+def program(kind: str) -> LinearProgram:
+    """out[i, j] = in[i, j] + exp(row[i])."""
+    value = build.add(load(IN, (H, J)), build.unary(ops.EXP, load(ROW, (H,))))
+    inner = loop(J, (Assign(OUT, (H, J), value),), kind)
+    return linearize(loop(H, inner), (OUT, IN, ROW))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_programs_are_legal(name: str) -> None:
+    for step in plan(*GRAPHS[name]()).steps:
+        body = decompose(lower(step.kernel, TARGET))
+        verify_loops(body)
+        verify_linear(linearize(body, step.kernel.params))
+
+
+def test_values_are_computed_in_the_outermost_loop_that_has_what_they_need() -> None:
+    (phase,) = program("serial").phases
+    names = [i.op for i in phase.instructions]
+    inner = names.index(linear.LOOP, names.index(linear.LOOP) + 1)
+    assert names.index(ops.EXP) < inner < names.index(linear.WRITE)
+    assert names.count(linear.LOOP) == names.count(linear.END) == 2
+
+
+def test_vector_loops_become_lanes_and_unrolled_ones_are_written_out() -> None:
+    (phase,) = program("vector").phases
+    writes = [i for i in phase.instructions if i.op is linear.WRITE]
+    assert [w.args[1].lanes for w in writes] == [16] and writes[0].args[0].lanes == 0
+    (phase,) = program("unroll").phases
+    assert sum(i.op is linear.WRITE for i in phase.instructions) == 16
+
+
+def test_illegal_programs_are_refused() -> None:
+    good = program("vector")
+    verify_linear(good)
+    (phase,) = good.phases
+    made = phase.instructions
+    for changed, says in (
+        (made[:-1], "not ended"),
+        ((*made, made[-1]), "innermost loop"),
+        ((*made[:-2], made[-1], made[-2]), "is not known here"),
+        (made[1:], "is not known here|innermost loop"),
+        ((*made[:2], *made[1:]), "made twice"),
+    ):
+        with pytest.raises(VerifyError, match=says):
+            verify_linear(replace(good, phases=(replace(phase, instructions=changed),)))
+    with pytest.raises(VerifyError, match="not an array of this phase"):
+        verify_linear(replace(good, params=(OUT, IN)))
+
+
+ONE = build.const(1, dtypes.float32)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (loop(H, (Assign(OUT, (H, J), ONE),)), "no loop counts j"),
+        (loop(H, loop(H, loop(J, (Assign(OUT, (H, J), ONE),)))), "counted twice"),
+        (loop(H, loop(J, (Assign(OUT, (H, J), load(ACC, ())),))), "read before it is written"),
+        (loop(H, (Assign(ACC, (), ONE, ops.ADD),)), "added to before"),
+        (loop(H, loop(J, (Assign(OUT, (H, J), ONE),)), "vector"), "not innermost"),
+        (loop(H, loop(J, (Assign(OUT, (H, J), ONE),), "parallel")), "parallel inside"),
+        (loop(J, (Assign(OUT, (J, J), ONE),)), "reaches 15 in an axis of 8"),
+        (loop(H, (Assign(ROW, (H,), build.const(1, dtypes.int64)),)), "is assigned to float32"),
+        (
+            (
+                Assign(ACC, (), ONE),
+                Loop(H, (Assign(ROW, (H,), load(ACC, ())),), "parallel"),
+            ),
+            "read before it is written",
+        ),
+    ],
+)
+def test_illegal_trees_are_refused(body: Body, says: str) -> None:
+    with pytest.raises(VerifyError, match=says):
+        verify_loops(body)

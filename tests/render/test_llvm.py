@@ -1,0 +1,57 @@
+"""LLVM IR: exact constants, legal text for every golden kernel, and no dependence on order."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradlet.base import dtypes
+from gradlet.engine.compile import linear_program
+from gradlet.render import llvm
+from gradlet.render.llvm_types import literal, scalar_type, type_of
+from tests.graphs import GRAPHS, TARGET, plan
+
+
+def test_types() -> None:
+    assert type_of(dtypes.float32, 16) == "<16 x float>"
+    assert type_of(dtypes.bool_, 0) == "i1"
+    assert type_of(dtypes.bool_, 4, in_memory=True) == "<4 x i8>"
+    assert scalar_type(dtypes.bfloat16) == "i16"
+
+
+@given(st.floats(width=32, allow_nan=False))
+def test_float_constants_keep_their_bits(value: float) -> None:
+    text = literal(value, dtypes.float32)
+    (read,) = struct.unpack("<d", struct.pack("<Q", int(text, 16)))
+    assert struct.pack("<d", read) == struct.pack("<d", value)
+
+
+def test_other_constants() -> None:
+    assert literal(True, dtypes.bool_) == "true"
+    assert literal(-3, dtypes.int32) == "-3"
+    assert literal(1.0, dtypes.float16) == "0xH3C00"
+    assert literal(1e300, dtypes.float32) == literal(float("inf"), dtypes.float32)
+    assert np.array(int(literal(2**64 - 1, dtypes.uint64))).astype(np.uint64) == 2**64 - 1
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_llvm_accepts_every_kernel(name: str) -> None:
+    binding = pytest.importorskip("llvmlite.binding")
+    for step in plan(*GRAPHS[name]()).steps:
+        program = linear_program(step.kernel, TARGET)
+        text = llvm.render(program, TARGET)
+        module = binding.parse_assembly(text)
+        module.verify()
+        for number in range(len(program.phases)):
+            assert not module.get_function(f"phase{number}").is_declaration
+        assert llvm.render(program, TARGET) == text
+
+
+def test_vectors_are_as_wide_as_the_target_says() -> None:
+    (step,) = plan(*GRAPHS["bias_chain"]()).steps
+    text = llvm.render(linear_program(step.kernel, TARGET), TARGET)
+    assert '"prefer-vector-width"="512"' in text and "<16 x float>" in text
