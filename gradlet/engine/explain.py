@@ -23,7 +23,7 @@ from gradlet.lower.linear import LinearProgram, Phase
 from gradlet.runtime.cpu.compiler import assembly
 from gradlet.runtime.cpu.device import CpuDevice
 from gradlet.runtime.device import Device, Executable, get_device
-from gradlet.schedule.plan import Schedule, Step
+from gradlet.schedule.plan import Schedule
 from gradlet.schedule.schedule import schedule
 
 _LINES = 24  # of a listing, unless the whole of it is wanted
@@ -57,13 +57,13 @@ def explain(*tensors: Explained, full: bool = False) -> None:
     >>> from gradlet import Tensor, explain
     >>> explain(Tensor([1.0, 2.0, 3.0], device="cpu") * 2)
     1. Graph
-    ...
     %0 = param 0 : float32[3]
     %1 = mul %0 2.0 : float32[3]
     return %1
     ...
     7. Time
-    ...
+    ... ms for the whole program, the median of ... runs
+    kernel 0: arrays of 24 bytes, 3 float operations
     """
     nodes, device = _checked(tensors)
     graph = capture(nodes, device)
@@ -94,7 +94,7 @@ def _checked(tensors: Sequence[Explained]) -> tuple[list[Node], Device]:
 def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool) -> Iterator[str]:
     """The text under each heading, made just before it is printed."""
     sinks, params = graph.canonical(nodes)
-    yield f"1. Graph\n\n{show_graph(sinks)}\n"
+    yield f"1. Graph\n\n{_cut(show_graph(sinks), full)}\n"
     if not isinstance(device, CpuDevice):
         program = compile_program(device, sinks, params)
         yield (
@@ -104,10 +104,14 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
         yield f"7. Time\n\n{_timing(program, graph)}"
         return
     plan = schedule(sinks, params)
+    if not plan.steps:
+        yield "2. Kernels\n\nNone: no result has an element.\n"
+        return
     compiled = compile_kernels(device, [step.kernel for step in plan.steps])
     kernels = dict(zip((step.kernel for step in plan.steps), compiled, strict=True))
-    yield f"2. Kernels\n\n{show_schedule(plan)}\n"
-    trees = [loops.show(lower(kernel, device.target)) for kernel in kernels]
+    steps = [_cut(show_step(number, plan), full) for number in range(len(plan.steps))]
+    yield "\n".join(["2. Kernels\n", *steps, ""])
+    trees = [_cut(show_loops(kernel, device.target), full) for kernel in kernels]
     yield _listed("3. Loops", plan, kernels, trees)
     counts = [show_counts(k.program) for k in kernels.values()]
     yield _listed("4. Linear program", plan, kernels, counts)
@@ -134,12 +138,9 @@ def _listed(
 # Kernels
 
 
-def show_schedule(plan: Schedule) -> str:
-    """Each kernel as index expressions, below the arrays that it reads and writes."""
-    return "\n".join(_show_step(number, step, plan) for number, step in enumerate(plan.steps))
-
-
-def _show_step(number: int, step: Step, plan: Schedule) -> str:
+def show_step(number: int, plan: Schedule) -> str:
+    """A kernel as index expressions, below the arrays that it reads and writes."""
+    step = plan.steps[number]
     lines = [f"kernel {number}:"]
     for position, buffer in enumerate(step.buffers):
         array = plan.buffers[buffer]
@@ -155,6 +156,11 @@ def _show_step(number: int, step: Step, plan: Schedule) -> str:
         body = tuple(loops.Assign(s.target, s.index, s.value, s.accumulate) for s in nest.stores)
         lines.append(loops.show(body, "    "))
     return "\n".join(lines)
+
+
+def show_loops(kernel: Kernel, target: Target) -> str:
+    """The loops that were chosen for a kernel."""
+    return loops.show(lower(kernel, target), "  ")
 
 
 # Linear programs
@@ -241,17 +247,24 @@ def assembly_text(source: str, target: Target, full: bool = False) -> str:
 
 def _excerpt(lines: list[str], spans: list[tuple[int, int]], full: bool) -> str:
     """The innermost of the loops at `spans`, the longest if there are several, cut to size."""
+    if full:
+        return "\n".join(lines)
     kept = lines
-    if spans and not full:
+    if spans:
         depth = {s: sum(o[0] <= s[0] and s[1] <= o[1] for o in spans) for s in spans}
         start, stop = max(spans, key=lambda s: (depth[s], s[1] - s[0]))
         kept = lines[start:stop]
-    shown = kept if full else kept[:_LINES]
-    text = "\n".join(f"  {line}" for line in shown)
-    left_out = len(lines) - len(shown)
-    if left_out:
-        text += f"\n  ... and {left_out} more lines, which full=True shows"
-    return text
+    text = _cut("\n".join(f"  {line}" for line in kept), full=False)
+    return f"{'hot loop' if spans else 'no loop'}, {len(kept)} of {len(lines)} lines:\n{text}"
+
+
+def _cut(text: str, full: bool) -> str:
+    """The first lines of a long text."""
+    lines = text.splitlines()
+    if full or len(lines) <= _LINES + 1:
+        return text
+    rest = len(lines) - _LINES
+    return "\n".join([*lines[:_LINES], f"  ... and {rest} more lines; full=True shows all"])
 
 
 # Time

@@ -9,7 +9,7 @@ change places.) `b` is packed first if its rows are not contiguous, `a` if it is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from gradlet.base.target import Target
@@ -19,6 +19,8 @@ from gradlet.ir.node import Node, node, topological
 from gradlet.lower import transforms
 from gradlet.lower.loops import Assign, Body, Loop, loop
 from gradlet.lower.nest import loops_of
+
+_BLOCK = 1024  # terms that are added up one after the other
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def contraction_phases(nest: Nest, target: Target) -> Body | None:
     tile = choose_tile(nest, summed, target)
     if tile is None:
         return None
-    body = loops_of(nest)
+    body = loops_of(sum_in_blocks(nest, fold))
     phases: Body = ()
     padded = pad_once(tile.broadcast)
     if padded is not None:
@@ -77,6 +79,26 @@ def contraction_phases(nest: Nest, target: Target) -> Body | None:
         phases += _pack_in_vectors(fill, tile, target)
     tiled = apply_tile(body, nest, tile)
     return (*phases, *_outermost_parallel(tiled))
+
+
+def sum_in_blocks(nest: Nest, fold: Node) -> Nest:
+    """A long sum becomes a sum of shorter ones, whose rounding errors grow with their lengths.
+
+        sum over i, j of f   ->   sum over i of (sum over j of f)
+
+    Sums of at most `_BLOCK` terms, and those over one counter, stay as they are.
+    """
+    product, *counters = fold.src
+    if len(counters) < 2 or prod(c.arg[1] for c in counters) <= _BLOCK:
+        return nest
+    inner = [counters.pop()]
+    while len(counters) > 1 and prod(c.arg[1] for c in (*inner, counters[-1])) <= _BLOCK:
+        inner.insert(0, counters.pop())
+    block = node(ops.FOLD_RANGES, (product, *inner), ops.ADD, fold.dtype, ())
+    blocks = node(ops.FOLD_RANGES, (block, *counters), ops.ADD, fold.dtype, ())
+    (store,) = nest.stores
+    value = transforms.replace_value(store.value, fold, blocks)
+    return replace(nest, stores=(replace(store, value=value),))
 
 
 def choose_tile(nest: Nest, summed: tuple[Node, ...], target: Target) -> Tile | None:

@@ -12,12 +12,15 @@ A tree is a tuple of statements; a statement is a `Loop` or an `Assign`. Trees a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
+from gradlet.base import dtypes
 from gradlet.ir import index, ops
 from gradlet.ir.kernel import load
-from gradlet.ir.node import Node
+from gradlet.ir.node import Node, topological
 from gradlet.ir.ops import Op
 
 
@@ -141,10 +144,30 @@ def show(body: Body, indent: str = "") -> str:
             lines.append(f"{indent}for {s.counter.arg[0]} in {kind}{s.size}:")
             lines.append(show(s.body, indent + "  "))
         else:
+            names: dict[Node, str] = {}
+            for x in _shared(s.value):
+                text = expression(x, names)
+                names[x] = f"t{len(names)}"
+                lines.append(f"{indent}{names[x]} = {text}")
             sign = f"{SYMBOLS.get(s.accumulate, s.accumulate)}=" if s.accumulate else "="
             place = f"{array_name(s.target)}[{', '.join(expression(i) for i in s.at)}]"
-            lines.append(f"{indent}{place} {sign} {expression(s.value)}")
+            lines.append(f"{indent}{place} {sign} {expression(s.value, names)}")
     return "\n".join(lines)
+
+
+_LONG = 300  # operations in one line
+
+
+def _shared(value: Node) -> list[Node]:
+    """What a long expression uses more than once, so that its text does not double and double."""
+    size: dict[Node, int] = {}
+    uses: Counter[Node] = Counter()
+    for x in topological([value]):
+        size[x] = 1 + sum(size[s] for s in x.src)
+        uses.update(x.src)
+    if size[value] <= _LONG:
+        return []
+    return [x for x in size if uses[x] > 1 and x.src and x.dtype is not dtypes.index]
 
 
 SYMBOLS = {
@@ -159,17 +182,19 @@ def array_name(array: Node) -> str:
     return f"p{array.arg}" if array.op is ops.PARAM else str(array.arg)
 
 
-def expression(x: Node) -> str:
-    """A scalar expression as text."""
+def expression(x: Node, names: Mapping[Node, str] = MappingProxyType({})) -> str:
+    """A scalar expression as text, in which some parts may go by a name."""
+    if x in names:
+        return names[x]
     if x.op is ops.CONST:
         return repr(x.value)
     if x.op is ops.RANGE:
         return str(x.arg[0])
     if x.op is ops.LOAD:
         array, valid, *at = x.src
-        text = f"{array_name(array)}[{', '.join(expression(i) for i in at)}]"
-        return text if valid is index.TRUE else f"({text} if {expression(valid)} else 0)"
-    parts = [expression(s) for s in x.src]
+        text = f"{array_name(array)}[{', '.join(expression(i, names) for i in at)}]"
+        return text if valid is index.TRUE else f"({text} if {expression(valid, names)} else 0)"
+    parts = [expression(s, names) for s in x.src]
     if x.op is ops.FOLD_RANGES:
         counters = "".join(f" for {c.arg[0]} in {c.arg[1]}" for c in x.src[1:])
         return f"{x.arg.name.lower()}({parts[0]}{counters})"

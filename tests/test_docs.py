@@ -1,0 +1,77 @@
+"""What the documents say is true: the tour passes every stage, the links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+HEADINGS = [
+    "1. Graph",
+    "2. Kernels",
+    "3. Loops",
+    "4. Linear program",
+    "5. LLVM IR",
+    "6. Machine code",
+    "7. Numbers",
+]
+LINKS = [
+    (page, link)
+    for page in sorted(DOCS.glob("*.md"))
+    for link in sorted(set(re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))))
+]
+
+
+@pytest.fixture(scope="module")
+def tour() -> str:
+    done = subprocess.run(
+        [sys.executable, DOCS / "tour.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_tour_goes_through_every_stage_twice(tour: str) -> None:
+    shown = re.findall(r"^\d\. .*", tour, re.MULTILINE)
+    assert shown == HEADINGS * 2
+    assert tour.endswith("Both agree with NumPy.\n")
+
+
+def test_tour_shows_what_each_stage_makes(tour: str) -> None:
+    for text in (
+        "%1 = add %0 3 : int64[]",
+        "p0[] = (p1[] + 3)",
+        "add((p1[i0, r2] * p2[r2, i1]) for r2 in 48)",
+        "fmul contract",
+    ):
+        assert text in tour
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=[f"{p.name}:{link}" for p, link in LINKS])
+def test_links_lead_somewhere(page: Path, link: str) -> None:
+    assert (page.parent / link).exists()
+
+
+# In the text, a name in backquotes behind a link names something in that file.
+NAMED = [
+    (page, link, name)
+    for page in sorted(DOCS.glob("*.md"))
+    for name, link in re.findall(r"\[`(\w+)`\]\(([^)#:]+\.py)\)", page.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize(("page", "link", "name"), NAMED, ids=[n[2] for n in NAMED])
+def test_names_stand_in_the_files_they_link_to(page: Path, link: str, name: str) -> None:
+    text = (page.parent / link).read_text(encoding="utf-8")
+    assert re.search(rf"^(    )?((def|class) {name}\b|{name}\b.*=)", text, re.MULTILINE)
