@@ -7,7 +7,6 @@
 | `GRADLET_THREADS`       | threads that run kernels on the CPU                    | all cores     |
 | `GRADLET_CACHE`         | folder of compiled kernels and data sets               | user's cache  |
 | `GRADLET_VERIFY`        | `1` checks each stage's output, `0` does not           | `0`           |
-| `GRADLET_DEBUG`         | `1` prints each program as it runs, `2` its kernels    | `0`           |
 """
 
 from __future__ import annotations
@@ -52,9 +51,3 @@ def cache_folder() -> Path:
 def verify() -> bool:
     """Whether each stage's output is checked by its verifier."""
     return os.environ.get("GRADLET_VERIFY", "0") != "0"
-
-
-def debug() -> int:
-    """How much to print while running."""
-    text = os.environ.get("GRADLET_DEBUG", "0")
-    return int(text) if text.isdigit() else 0

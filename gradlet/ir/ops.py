@@ -129,11 +129,8 @@ SCRATCH = Op("SCRATCH", "kernel", "arg: name; memory that lives through all phas
 LOAD = Op("LOAD", "kernel", "sources (array, valid, i0, i1, ...): element, or 0 where not valid")
 CHECKED = Op("CHECKED", "kernel", "arg: size; an index, reported and made 0 if not in [0, size)")
 FOLD_RANGES = Op("FOLD_RANGES", "kernel", "arg: op; sources (value, range, ...): value reduced")
-LANES = Op("LANES", "kernel", "arg: n; the vector 0, 1, ..., n - 1")
-SPLAT = Op("SPLAT", "kernel", "arg: n; a vector whose every lane is the source")
 ACROSS = Op("ACROSS", "kernel", "arg: op; the lanes of a vector reduced to one value")
 
 GRAPH_OPS = [o for o in list(globals().values()) if isinstance(o, Op) and o.kind != "kernel"]
-ELEMENTWISE = [o for o in GRAPH_OPS if o.elementwise]
 MOVEMENT = [o for o in GRAPH_OPS if o.kind == "movement"]
 IDENTITIES = (DETACH, SURROGATE, CONSUMED)

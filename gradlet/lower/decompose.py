@@ -11,7 +11,7 @@ from dataclasses import replace
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import build, index, ops
-from gradlet.ir.build import add, binary, bitcast, cast, const, full_like, mul, sub, unary, where
+from gradlet.ir.build import add, binary, bitcast, cast, const, full_like, mul, sub, where
 from gradlet.ir.node import Node, node
 from gradlet.lower.loops import Body, map_assigns
 from gradlet.lower.transforms import rewrite_expression
@@ -23,6 +23,7 @@ _LOG = (
 )  # fmt: skip
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # together ln 2; the first times n is exact
 _SMALLEST_NORMAL = 2.0**-126
+_ROUNDING, _ROUNDING_BITS = 12582912.0, 0x4B400000  # 1.5 * 2 ** 23 and its bits
 
 
 def decompose(body: Body) -> Body:
@@ -91,11 +92,13 @@ def _power_of_two(n: Node) -> Node:
 def exp(x: Node) -> Node:
     """e to the x: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, times 2 to the n."""
     bounded = binary(ops.MINIMUM, binary(ops.MAXIMUM, x, _c(-104.0)), _c(89.0))
-    n = unary(ops.FLOOR, add(mul(bounded, _c(1.4426950408889634)), _c(0.5)))
+    # Adding 1.5 * 2 ** 23 rounds to a whole number, which then stands in the lowest bits.
+    shifted = add(mul(bounded, _c(1.4426950408889634)), _c(_ROUNDING))
+    n = sub(shifted, _c(_ROUNDING))
+    whole = sub(bitcast(shifted, dtypes.int32), _i(_ROUNDING_BITS))
     r = sub(sub(bounded, mul(n, _c(_LN2_HIGH))), mul(n, _c(_LN2_LOW)))
     tail = add(mul(_polynomial(r, _EXP), r), _c(5.0000001201e-1))
     p = add(add(mul(mul(tail, r), r), r), _c(1.0))
-    whole = cast(n, dtypes.int32)
     half = binary(ops.SHR, whole, _i(1))  # in two steps, since 2 ** 128 and 2 ** -149 overflow
     return mul(mul(p, _power_of_two(half)), _power_of_two(sub(whole, half)))
 

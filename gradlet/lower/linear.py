@@ -53,7 +53,6 @@ class Phase:
     instructions: tuple[Instruction, ...]
     counter: Value
     locals: tuple[Node, ...]
-    work: int
 
 
 @dataclass(frozen=True)
@@ -126,8 +125,7 @@ class _Linearizer:
             self.run(self.body)
         local = tuple(x for x in dict.fromkeys(a.target for a in assigns(self.body))
                       if x.op is ops.LOCAL)  # fmt: skip
-        work = sum(1 for _ in self.scopes[0].instructions)
-        return Phase(extent, tuple(self.scopes[0].instructions), counter, local, work)
+        return Phase(extent, tuple(self.scopes[0].instructions), counter, local)
 
     def value(self, dtype: DType, lanes: int = 0) -> Value:
         self.count += 1

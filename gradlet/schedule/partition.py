@@ -154,28 +154,29 @@ def _store_what_is_dear(
 ) -> None:
     """Stores elementwise nodes that would otherwise be computed too often."""
     kernels = _kernels_of(result.order, stored, consumers)
-    cost: dict[Node, float] = {}
+    work: dict[Node, frozenset[Node]] = {}  # the ops that computing a node in place takes
     leaves: dict[Node, frozenset[Node]] = {}
     for current in result.order:
         if current in stored or current.op in _SOURCES:
-            cost[current] = 0
+            work[current] = frozenset()
             leaves[current] = frozenset([current] if current.op not in _SOURCES[1:] else [])
             continue
-        own = _COST.get(current.op, 1) if current.op.elementwise else 0
-        cost[current] = own + sum(cost[s] for s in set(current.src))
+        work[current] = frozenset().union(*(work[s] for s in current.src))
         leaves[current] = frozenset().union(*(leaves[s] for s in current.src))
         if not current.op.elementwise:
             continue
+        work[current] |= {current}
+        cost = sum(_COST.get(n.op, 1) for n in work[current])
         full_size = sum(1 for leaf in leaves[current] if leaf.size * 2 > current.size)
         uses = len(kernels[current])
-        again = uses * (full_size * _COST_OF_MEMORY + cost[current])
-        once = (full_size + 1 + uses) * _COST_OF_MEMORY + cost[current]
-        repeated = cost[current] > 2 and any(
+        again = uses * (full_size * _COST_OF_MEMORY + cost)
+        once = (full_size + 1 + uses) * _COST_OF_MEMORY + cost
+        repeated = cost > 2 and any(
             _repeats(current, consumer, consumers) for consumer in consumers[current]
         )
-        if repeated or (uses > 1 and again > once) or cost[current] > _LARGEST_EXPRESSION:
+        if repeated or (uses > 1 and again > once) or cost > _LARGEST_EXPRESSION:
             stored.add(current)
-            cost[current] = 0
+            work[current] = frozenset()
             leaves[current] = frozenset([current])
 
 

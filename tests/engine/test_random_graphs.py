@@ -73,7 +73,9 @@ def elementwise_program(dtype: dtypes.DType) -> Program:
     values = special_values(dtype)
     arrays = [np.repeat(values, len(values)), np.tile(values, len(values))]
     x, y = (build.param(i, dtype, array.shape) for i, array in enumerate(arrays))
-    legal = [op for op in ops.ELEMENTWISE if op.kind != "ternary" and accepts(op, dtype)]
+    legal = [
+        op for op in ops.GRAPH_OPS if op.elementwise and op.kind != "ternary" and accepts(op, dtype)
+    ]
     casts = (ops.CAST, ops.BITCAST)
     sinks = [
         build.unary(op, x) if op.kind == "unary" else build.binary(op, x, y)
