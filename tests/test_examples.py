@@ -53,11 +53,17 @@ def test_mnist_runs_from_data_to_picture(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent in another way there")
+def listen_to_ctrl_c() -> None:
+    """A shell that runs the tests in the background makes its children ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_saves_what_was_learned(tmp_path: Path) -> None:
     arguments = ("--dataset", "digits", "--epochs", 1000, "--out", tmp_path)
     process = subprocess.Popen(
         command("mnist.py", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=listen_to_ctrl_c if sys.platform != "win32" else None,
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
