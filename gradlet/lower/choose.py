@@ -10,12 +10,14 @@ from __future__ import annotations
 from gradlet.base import dtypes
 from gradlet.base.target import Target
 from gradlet.ir import index, ops
-from gradlet.ir.kernel import Kernel, Nest
+from gradlet.ir.kernel import Kernel, Nest, Store
 from gradlet.ir.node import Node, node, topological
 from gradlet.lower import transforms
 from gradlet.lower.contraction import contraction_phases, factors
 from gradlet.lower.loops import Assign, Body, Loop, assigns
 from gradlet.lower.nest import loops_of
+
+Stores = tuple[Store, ...]
 
 _PARALLEL_WORK = 1 << 14  # element visits below which a second thread does not pay
 
@@ -74,7 +76,7 @@ def collapse(nest: Nest) -> Nest:
     return Nest(tuple(ranges), _collapse_reductions(stores))
 
 
-def _merge(stores: tuple, outer: Node, inner: Node) -> tuple[tuple, Node] | None:
+def _merge(stores: Stores, outer: Node, inner: Node) -> tuple[Stores, Node] | None:
     fused = index.loop(f"{outer.arg[0]}{inner.arg[0]}", outer.arg[1] * inner.arg[1])
     size = inner.arg[1]
     places = {outer: index.floordiv(fused, size), inner: index.mod(fused, size)}
@@ -85,11 +87,11 @@ def _merge(stores: tuple, outer: Node, inner: Node) -> tuple[tuple, Node] | None
         if _is_awkward(flat, fused) or _is_awkward(value, fused):
             return None
         at = index.unravel(flat, store.target.shape)
-        made.append(type(store)(store.target, at, value, store.accumulate))
+        made.append(Store(store.target, at, value, store.accumulate))
     return tuple(made), fused
 
 
-def _collapse_reductions(stores: tuple) -> tuple:
+def _collapse_reductions(stores: Stores) -> Stores:
     """The same for the counters of each reduction."""
     made = []
     for store in stores:
@@ -112,7 +114,7 @@ def _collapse_reductions(stores: tuple) -> tuple:
             if len(counters) + 1 < len(x.src):
                 folded = node(x.op, (inner, *counters), x.arg, x.dtype, ())
                 value = transforms.replace_value(value, x, folded)
-        made.append(type(store)(store.target, store.index, value, store.accumulate))
+        made.append(Store(store.target, store.index, value, store.accumulate))
     return tuple(made)
 
 
@@ -210,11 +212,9 @@ def _best_vector(counters: list[Node], nest: Nest, target: Target) -> Node | Non
     return found
 
 
-def _blocks_vector(store: object, counter: Node) -> bool:
+def _blocks_vector(store: Store, counter: Node) -> bool:
     """Lanes may not meet in one place of an accumulating store."""
-    accumulate = store.accumulate  # type: ignore[attr-defined]
-    at = store.index  # type: ignore[attr-defined]
-    return accumulate is not None and not any(i is counter for i in at)
+    return store.accumulate is not None and not any(i is counter for i in store.index)
 
 
 def _vectorize(body: Body, counter: Node, lanes: int, nest: Nest) -> Body:
