@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from gradlet.base import settings
 from gradlet.base.target import Target
+from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel
-from gradlet.ir.node import Node
+from gradlet.ir.node import Node, topological
 from gradlet.ir.verify import verify_graph
 from gradlet.lower.choose import lower
 from gradlet.lower.decompose import decompose
@@ -47,7 +48,7 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
     if settings.verify():
         verify_schedule(plan)
     kernels = compile_kernels(device, [step.kernel for step in plan.steps])
-    return _assemble(device, plan, kernels)
+    return _assemble(device, plan, kernels, indexed_axes(sinks))
 
 
 def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[CompiledKernel]:
@@ -71,7 +72,22 @@ def linear_program(kernel: Kernel, target: Target) -> LinearProgram:
     return program
 
 
-def _assemble(device: CpuDevice, plan: Schedule, kernels: Sequence[CompiledKernel]) -> CpuProgram:
+def indexed_axes(sinks: Sequence[Node]) -> list[tuple[str, tuple[int, ...], int]]:
+    """(op, shape, axis) for every axis that a gather or scatter of the graph indexes."""
+    return [
+        (current.op.name.lower(), current.src[0].shape, axis)
+        for current in topological(sinks)
+        if current.op in (ops.GATHER, ops.SCATTER)
+        for axis in range(len(current.src) - (1 if current.op is ops.GATHER else 2))
+    ]
+
+
+def _assemble(
+    device: CpuDevice,
+    plan: Schedule,
+    kernels: Sequence[CompiledKernel],
+    indexed: Sequence[tuple[str, tuple[int, ...], int]],
+) -> CpuProgram:
     """Gives every array of a program its place and every phase its row."""
     lives = lifetimes(plan)
     outputs = [b for b in dict.fromkeys(plan.sinks) if b >= plan.params]
@@ -95,6 +111,7 @@ def _assemble(device: CpuDevice, plan: Schedule, kernels: Sequence[CompiledKerne
     return CpuProgram(
         device, launches, plan.params, [_bytes(plan.buffers[b]) for b in outputs], offsets, arena,
         [place_of[b] - 1 for b in plan.sinks], [k.code for k in kernels],
+        indexed,
     )  # fmt: skip
 
 

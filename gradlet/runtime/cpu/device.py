@@ -85,6 +85,7 @@ class CpuProgram:
         arena_bytes: how large the arena is.
         sinks: for each result its place among params and outputs.
         kernels: the code, kept in memory as long as this program.
+        indexed: (op, shape, axis) of each index that the program checks, for messages.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class CpuProgram:
         arena_bytes: int,
         sinks: Sequence[int],
         kernels: Sequence[LoadedObject],
+        indexed: Sequence[tuple[str, tuple[int, ...], int]],
     ) -> None:
         self.device = device
         self.params = params
@@ -105,6 +107,7 @@ class CpuProgram:
         self.arena_bytes = arena_bytes
         self.sinks = list(sinks)
         self.kernels = list(kernels)
+        self.indexed = list(indexed)
         self.status = np.zeros(4, np.int64)
         self.lock = threading.Lock()
         threads = device.target.threads
@@ -130,13 +133,20 @@ class CpuProgram:
             self.status[0] = 0
             self.device.workers.run(self.table)
             if self.status[0]:
-                _, bad, size, _ = (int(word) for word in self.status)
-                raise IndexError(
-                    f"gather or scatter: index {bad} is out of range for an axis of size {size}; "
-                    "indices, labels and tokens must lie in [0, size) or, in indexing, "
-                    "[-size, size)"
-                )
+                raise self._index_error(int(self.status[1]), int(self.status[2]))
         return [blocks[s] for s in self.sinks]
+
+    def _index_error(self, bad: int, size: int) -> IndexError:
+        """Names what may have met the bad index: everything that indexes an axis of `size`."""
+        places = dict.fromkeys(
+            f"{op} on axis {axis} of shape {shape}"
+            for op, shape, axis in self.indexed
+            if shape[axis] == size
+        )
+        return IndexError(
+            f"{' or '.join(places)}: index {bad} is out of range for an axis of size {size}; "
+            f"indices, labels and tokens must lie in [0, {size}), in indexing in [-{size}, {size})"
+        )
 
 
 def _chunk(launch: Launch, threads: int) -> int:
