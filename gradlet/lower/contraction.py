@@ -9,6 +9,7 @@ change places.) `b` is packed first if its rows are not contiguous, `a` if it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
 
@@ -66,7 +67,7 @@ def contraction_phases(nest: Nest, target: Target) -> Body | None:
         return None
     body = loops_of(sum_in_blocks(nest, fold))
     phases: Body = ()
-    padded = pad_once(tile.broadcast)
+    padded = pad_once(tile.broadcast, target)
     if padded is not None:
         fill, value = padded
         phases += fill
@@ -76,7 +77,7 @@ def contraction_phases(nest: Nest, target: Target) -> Body | None:
         outer = [c for c in nest.ranges if c in varying and c is not tile.lanes_of]
         order = (*outer, *(c for c in summed if c in varying), tile.lanes_of)
         fill, body, _ = transforms.stage(body, tile.rows, order, "packed")
-        phases += _pack_in_vectors(fill, tile, target)
+        phases += _fill_in_vectors(fill, tile.lanes_of, target)
     tiled = apply_tile(body, nest, tile)
     return (*phases, *_outermost_parallel(tiled))
 
@@ -193,7 +194,7 @@ def apply_tile(body: Body, nest: Nest, tile: Tile) -> Body:
     return body
 
 
-def pad_once(value: Node) -> tuple[Body, Node] | None:
+def pad_once(value: Node, target: Target) -> tuple[Body, Node] | None:
     """A masked load becomes a plain one from a copy with the zeros in place.
 
         x[i - 1] if 1 <= i <= n else 0   ->   padded[i], after padded[1 + j] = x[j] for all j
@@ -206,12 +207,7 @@ def pad_once(value: Node) -> tuple[Body, Node] | None:
         return None
     array, valid, *at = value.src
     spans = [index.bounds(i) for i in at]
-    exists = index.and_(
-        *(
-            index.and_(index.le(0, i), index.le(i, extent - 1))
-            for i, extent in zip(at, array.shape, strict=True)
-        )
-    )
+    exists = _inside(at, array.shape)
     if index.and_(exists, valid) is not exists:
         return None
     shape = tuple(high - low + 1 for low, high in spans)
@@ -220,23 +216,27 @@ def pad_once(value: Node) -> tuple[Body, Node] | None:
     padded = node(ops.SCRATCH, (), "padded", array.dtype, shape)
     counters = tuple(index.loop(f"z{axis}", extent) for axis, extent in enumerate(shape))
     source = tuple(index.add(c, low) for c, (low, _) in zip(counters, spans, strict=True))
-    inside = index.and_(
+    fill: Body = (Assign(padded, counters, load(array, source, _inside(source, array.shape))),)
+    for counter in reversed(counters):
+        fill = loop(counter, fill)
+    moved = tuple(index.sub(i, low) for i, (low, _) in zip(at, spans, strict=True))
+    return _fill_in_vectors(fill, counters[-1], target), load(padded, moved)
+
+
+def _inside(at: Sequence[Node], shape: tuple[int, ...]) -> Node:
+    """The condition that an array of `shape` has an element at `at`."""
+    return index.and_(
         *(
             index.and_(index.le(0, i), index.le(i, extent - 1))
-            for i, extent in zip(source, array.shape, strict=True)
+            for i, extent in zip(at, shape, strict=True)
         )
     )
-    fill: Body = (Assign(padded, counters, load(array, source, inside)),)
-    lanes = counters[-1]
-    for counter in reversed(counters):
-        fill = loop(counter, fill, "vector" if counter is lanes else "serial")
-    moved = tuple(index.sub(i, low) for i, (low, _) in zip(at, spans, strict=True))
-    return _outermost_parallel(fill), load(padded, moved)
 
 
-def _pack_in_vectors(fill: Body, tile: Tile, target: Target) -> Body:
-    """Packing writes whole vectors along the lanes."""
-    counter = tile.lanes_of
+def _fill_in_vectors(fill: Body, counter: Node, target: Target) -> Body:
+    """Scratch memory is filled a vector at a time along `counter`, the innermost loop."""
+    if counter.op is not ops.RANGE:
+        return _outermost_parallel(fill)
     width = min(counter.arg[1], target.lanes(4))
     fill, _, inner = transforms.split(fill, counter, width)
     fill = transforms.mark(fill, inner, "vector", check=False)

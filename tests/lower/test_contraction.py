@@ -11,7 +11,7 @@ from gradlet.ir.kernel import Nest
 from gradlet.ir.node import topological
 from gradlet.lower.choose import lower
 from gradlet.lower.contraction import Tile, choose_tile, factors, pad_once
-from gradlet.lower.loops import show
+from gradlet.lower.loops import loops, show
 from tests.graphs import GRAPHS, TARGET, leaf, plan
 
 
@@ -51,7 +51,7 @@ def test_rows_in_line_are_read_where_they_are() -> None:
 def test_padding_is_put_into_a_copy_once() -> None:
     (step,) = plan(*GRAPHS["conv_forward"]()).steps
     loads = [x for x in topological([step.kernel.nests[0].stores[0].value]) if x.op is ops.LOAD]
-    found = [pad_once(x) for x in loads]
+    found = [pad_once(x, TARGET) for x in loads]
     (padded,) = [p for p in found if p is not None]
     assert padded[1].src[0].shape == (2, 3, 14, 14)
     text = show(lower(step.kernel, TARGET))
@@ -77,3 +77,12 @@ def test_long_sums_are_added_in_blocks() -> None:
     assert weight.grad is not None
     error = np.median(np.abs(weight.grad.numpy() / exact - 1))
     assert error < 5e-7  # one chain of 30,976 float32 additions is off by about 2e-6
+
+
+def test_a_wide_padded_row_is_filled_in_pieces() -> None:
+    """A vector is never as wide as an image, or LLVM would take minutes over it."""
+    image, weight = leaf(1, 3, 1, 5000), leaf(16, 3, 1, 3)
+    (step,) = plan(image.conv2d(weight, padding=(0, 1))).steps
+    found = list(loops(lower(step.kernel, TARGET)))
+    assert "padded" in show(lower(step.kernel, TARGET))
+    assert max(x.size for x in found if x.kind == "vector") <= 4 * TARGET.lanes(4)
