@@ -13,15 +13,13 @@ class Contestant:
     """One way to run the workloads.
 
     Attributes:
-        package: what must be installed.
-        file: the module that holds its workloads.
+        package: what must be installed, and what the modules of its workloads begin with.
         caches: environment variables that name its folder of compiled code, below ours.
         settings: further environment variables.
         compiled: passed on to its workloads.
     """
 
     package: str
-    file: str
     caches: dict[str, str]
     settings: dict[str, str]
     compiled: bool = False
@@ -30,26 +28,22 @@ class Contestant:
 CONTESTANTS = {
     "gradlet": Contestant(
         "gradlet",
-        "bench.workloads.gradlet_steps",
         caches={"GRADLET_CACHE": "."},
         settings={},
     ),
     "torch": Contestant(
         "torch",
-        "bench.workloads.torch_steps",
         caches={},
         settings={},
     ),
     "torch.compile": Contestant(
         "torch",
-        "bench.workloads.torch_steps",
         caches={"TORCHINDUCTOR_CACHE_DIR": "."},
         settings={"TORCHINDUCTOR_FX_GRAPH_CACHE": "1"},
         compiled=True,
     ),
     "jax": Contestant(
         "jax",
-        "bench.workloads.jax_steps",
         caches={"JAX_COMPILATION_CACHE_DIR": "."},
         settings={
             "JAX_PLATFORMS": "cpu",
@@ -59,7 +53,6 @@ CONTESTANTS = {
     ),
     "tinygrad": Contestant(
         "tinygrad",
-        "bench.workloads.tinygrad_steps",
         caches={"CACHEDB": "cache.db"},
         settings={"DEV": "CPU"},
     ),

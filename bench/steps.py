@@ -8,10 +8,8 @@ of them; ratios are taken within rounds and the median over rounds is shown.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.contestants import environment
+from bench.process import ChildError, run
 
-ROOT = Path(__file__).resolve().parent.parent
-LONGEST_SECONDS = 900
 LOSS_TOLERANCE = 1e-3
 
 
@@ -50,36 +47,14 @@ class Settings:
     threads: int
 
 
-class ChildError(Exception):
-    """A framework's process ended without a measurement."""
-
-
 def run_child(
     name: str, workload: str, cache: Path, settings: Settings, steps: int | None
 ) -> dict[str, Any]:
-    """What one fresh process reports.
-
-    Raises:
-        ChildError: it failed or ran too long; says what it last printed.
-    """
-    command = [sys.executable, "-m", "bench.child", name, workload]
-    command += ["--warmup", str(settings.warmup), "--threads", str(settings.threads)]
-    command += [] if steps is None else ["--steps", str(steps)]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment(name, cache, settings.threads),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ChildError(f"no result after {LONGEST_SECONDS} s") from error
-    if done.returncode:
-        raise ChildError((done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1])
-    return json.loads(done.stdout.splitlines()[-1])
+    """What one fresh process reports of a framework; `process.run` says what it raises."""
+    arguments = ["--threads", str(settings.threads), "steps", name, workload]
+    arguments += ["--warmup", str(settings.warmup)]
+    arguments += [] if steps is None else ["--steps", str(steps)]
+    return run("bench.child", arguments, environment(name, cache, settings.threads))
 
 
 def compare(workload: str, names: Sequence[str], settings: Settings) -> dict[str, Record]:

@@ -20,7 +20,7 @@ from gradlet.lower import loops
 from gradlet.lower.choose import lower
 from gradlet.lower.decompose import decompose
 from gradlet.lower.linear import linearize
-from gradlet.lower.nest import loops_of
+from gradlet.lower.nest import loops_of_kernel
 from gradlet.render import llvm
 from gradlet.runtime.cpu.device import CpuDevice
 from gradlet.runtime.device import get_device
@@ -46,7 +46,7 @@ A tensor is a node, and operators have only recorded more nodes (gradlet/ir/node
     say("""2. Kernels
 The scheduler decides what is computed together and what is kept in memory. Reshapes, expands
 and permutes are gone: they have become indices. Params come first among a kernel's arrays.""")
-    plan = schedule(sinks, params)
+    plan = schedule(sinks, params, cpu.target.l2_bytes // 2)
     for number in range(len(plan.steps)):
         print(show_step(number, plan))
     kernels = [step.kernel for step in plan.steps]
@@ -56,8 +56,7 @@ Each kernel first becomes the plainest loops that compute it. Then it is split, 
 into vectors and spread over threads by checked transforms, as suits this processor.""")
     for kernel in kernels:
         print("plain:")
-        for nest in kernel.nests:
-            print(loops.show(loops_of(nest), "  "))
+        print(loops.show(loops_of_kernel(kernel), "  "))
         print("chosen:")
         print(loops.show(lower(kernel, cpu.target), "  "))
 

@@ -44,7 +44,7 @@ SAMPLES = 2  # noisy evaluations beside the clean one
 
 DISCONTINUOUS = {ops.FLOOR, ops.MOD, ops.EQ, ops.LT, ops.LE, ops.BITCAST}
 SEES_SIGN_OF_ZERO = {ops.DIV: 1, ops.POW: 0, ops.BITCAST: 0}
-SUMS = {ops.ADD, ops.SUB, ops.REDUCE, ops.FOLD, ops.SCATTER}
+SUMS = {ops.ADD, ops.SUB, ops.REDUCE, ops.SCAN, ops.FOLD, ops.SCATTER}
 CHOOSES = {ops.NEG, ops.ABS, ops.FLOOR, ops.MAXIMUM, ops.MINIMUM, ops.WHERE, ops.CAST, ops.GATHER}
 
 
@@ -309,6 +309,8 @@ class _Grower:
             return self.make_fold()
         how = self.choose([ops.ADD, ops.MAXIMUM, ops.MINIMUM, ops.MUL])
         x = self.pick(lambda n: n.ndim > 0 and accepts(how, n.dtype))
+        if op is ops.SCAN:
+            return build.scan(how, x, self.whole(0, x.ndim - 1))
         axes = self.draw(st.sets(st.integers(0, x.ndim - 1), min_size=1))
         return build.reduce(how, x, tuple(axes))
 
@@ -348,10 +350,10 @@ def _rounds(current: Node, clean: np.ndarray, sources: list[Known]) -> bool:
         return False
     if op.kind in ("movement", "identity") or op is ops.BITCAST:
         return False
-    if op is ops.REDUCE and current.arg[0] in (ops.MAXIMUM, ops.MINIMUM):
+    if op in (ops.REDUCE, ops.SCAN) and current.arg[0] in (ops.MAXIMUM, ops.MINIMUM):
         return False
     if op in SUMS or op is ops.MUL:
-        multiplies = op is ops.REDUCE and current.arg[0] is ops.MUL
+        multiplies = op in (ops.REDUCE, ops.SCAN) and current.arg[0] is ops.MUL
         arrays = [clean, *(source.values[0] for source in sources)]
         exact = all(source.exact for source in sources) and all(map(_small_whole, arrays))
         return multiplies or not exact

@@ -5,6 +5,8 @@
 | `GRADLET_DEVICE`        | device of new tensors: `cpu` or `numpy`                | `cpu`         |
 | `TESOR_SET_DEVICE`, `TENSOR_SET_DEVICE` | the same, as older documents spell it  | unset         |
 | `GRADLET_THREADS`       | threads that run kernels on the CPU                    | all cores     |
+| `GRADLET_TARGET`        | what kernels may use: `avx512`, `avx2`, `sse2`         | all there is  |
+| `GRADLET_SEARCH`        | `1` times several tiles for each contraction, once     | `0`           |
 | `GRADLET_CACHE`         | folder of compiled kernels and data sets               | user's cache  |
 | `GRADLET_VERIFY`        | `1` checks each stage's output, `0` does not           | `0`           |
 """
@@ -35,6 +37,16 @@ def threads() -> int | None:
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"GRADLET_THREADS must be a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def instruction_set() -> str:
+    """The vector instructions that kernels are held to, or `native` for all there are."""
+    return os.environ.get("GRADLET_TARGET") or "native"
+
+
+def search() -> bool:
+    """Whether contractions try several tiles, whose best is remembered on disk."""
+    return os.environ.get("GRADLET_SEARCH", "0") != "0"
 
 
 def cache_folder() -> Path:

@@ -37,6 +37,9 @@ class Target:
     threads: int
     """How many threads run one kernel."""
 
+    triple: str = ""
+    """LLVM's name of architecture and system; empty for those of this process."""
+
     def lanes(self, itemsize: int) -> int:
         """How many elements of `itemsize` bytes fit into one vector register."""
         return max(1, self.vector_bytes // itemsize)

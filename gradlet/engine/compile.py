@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from gradlet.base import settings
 from gradlet.base.target import Target
+from gradlet.engine import search
 from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel
 from gradlet.ir.node import Node, topological
 from gradlet.ir.verify import verify_graph
-from gradlet.lower.choose import lower
+from gradlet.lower.choose import DEFAULT, Tiles, lower
 from gradlet.lower.decompose import decompose
-from gradlet.lower.linear import LinearProgram, linearize
+from gradlet.lower.linear import LinearProgram, linearize, private_bytes
 from gradlet.lower.verify import verify_linear, verify_loops
 from gradlet.render import llvm
 from gradlet.runtime.cpu.compiler import LoadedObject
 from gradlet.runtime.cpu.device import CpuDevice, CpuProgram, Launch
 from gradlet.runtime.device import Device, Executable, Interpreter
 from gradlet.schedule.memory import lifetimes, place
-from gradlet.schedule.plan import Schedule
+from gradlet.schedule.plan import Schedule, Step
 from gradlet.schedule.schedule import schedule
 from gradlet.schedule.verify import verify_schedule
 
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """One kernel in all its forms."""
+    """One kernel in all its forms; `tiles` are those chosen by search."""
 
+    tiles: Tiles
     program: LinearProgram
     source: str
     code: LoadedObject
@@ -44,7 +49,7 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
     if isinstance(device, Interpreter):
         return device.compile(sinks, params)
     assert isinstance(device, CpuDevice), f"no compiler for {device.name}"
-    plan = schedule(sinks, params)
+    plan = schedule(sinks, params, device.target.l2_bytes // 2)
     if settings.verify():
         verify_schedule(plan)
     kernels = compile_kernels(device, [step.kernel for step in plan.steps])
@@ -54,17 +59,53 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
 def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[CompiledKernel]:
     """Each kernel compiled, equal ones once in the life of the process."""
     missing = [k for k in dict.fromkeys(kernels) if (k, device.target) not in _kernels]
-    programs = [linear_program(k, device.target) for k in missing]
-    sources = [llvm.render(p, device.target) for p in programs]
-    loaded = device.load([(s, len(p.phases)) for s, p in zip(sources, programs, strict=True)])
-    for kernel, program, source, code in zip(missing, programs, sources, loaded, strict=True):
-        _kernels[kernel, device.target] = CompiledKernel(program, source, code)
+    made = _compile(device, [(k, _tiles(device, k)) for k in missing])
+    for kernel, compiled in zip(missing, made, strict=True):
+        _kernels[kernel, device.target] = compiled
     return [_kernels[k, device.target] for k in kernels]
 
 
-def linear_program(kernel: Kernel, target: Target) -> LinearProgram:
+def _compile(device: CpuDevice, wanted: Sequence[tuple[Kernel, Tiles]]) -> list[CompiledKernel]:
+    programs = [linear_program(k, device.target, tiles) for k, tiles in wanted]
+    sources = [llvm.render(p, device.target) for p in programs]
+    loaded = device.load([(s, len(p.phases)) for s, p in zip(sources, programs, strict=True)])
+    tiles = [t for _, t in wanted]
+    return [CompiledKernel(*x) for x in zip(tiles, programs, sources, loaded, strict=True)]
+
+
+def _tiles(device: CpuDevice, kernel: Kernel) -> Tiles:
+    """The tiles that a search has found for a kernel, now if the setting says so, or before."""
+    found = search.recall(kernel, device.target, device.cache)
+    if found is None and settings.search():
+        found = search.fastest_tiles(
+            kernel, device.target, lambda forms: _trials(device, kernel, forms)
+        )
+        search.remember(kernel, device.target, device.cache, found)
+    return found or DEFAULT
+
+
+def _trials(
+    device: CpuDevice, kernel: Kernel, forms: Sequence[Tiles]
+) -> list[Callable[[], object]]:
+    """For each choice of tiles a function that runs the kernel, on arrays of ones."""
+    inputs = len(kernel.params) - kernel.outputs
+    written = tuple(range(inputs, len(kernel.params)))
+    step = Step(kernel, (*written, *range(inputs)))
+    buffers = (*kernel.params[kernel.outputs :], *kernel.params[: kernel.outputs])
+    plan = Schedule((step,), buffers, inputs, written)
+    # Zeros where they may be indices: those are always in range.
+    values = [np.full(p.shape, p.dtype.is_float, p.dtype.numpy) for p in buffers[:inputs]]
+    memories = [device.from_numpy(value) for value in values]
+    programs = [
+        _assemble(device, plan, [compiled], [])
+        for compiled in _compile(device, [(kernel, tiles) for tiles in forms])
+    ]
+    return [partial(program, memories) for program in programs]
+
+
+def linear_program(kernel: Kernel, target: Target, tiles: Tiles = DEFAULT) -> LinearProgram:
     """The kernel's loops chosen, transformed and written out as instructions."""
-    body = decompose(lower(kernel, target))
+    body = decompose(lower(kernel, target, tiles))
     program = linearize(body, kernel.params)
     if settings.verify():
         verify_loops(body)
@@ -103,16 +144,20 @@ def _assemble(
         arrays = [0, *(place_of[b] for b in step.buffers)]
         for scratch in kernel.program.scratch:
             arrays.append(first_arena + len(requests))
-            requests.append((number, number, _bytes(scratch)))
+            requests.append((number, number, _scratch_bytes(scratch, device.target.threads)))
         for i, phase in enumerate(kernel.program.phases):
             address = kernel.code.address[f"phase{i}"]
-            launches.append(Launch(address, tuple(arrays), phase.extent))
+            launches.append(Launch(address, tuple(arrays), phase.extent, number))
     offsets, arena = place(requests)
     return CpuProgram(
         device, launches, plan.params, [_bytes(plan.buffers[b]) for b in outputs], offsets, arena,
         [place_of[b] - 1 for b in plan.sinks], [k.code for k in kernels],
         indexed,
     )  # fmt: skip
+
+
+def _scratch_bytes(array: Node, threads: int) -> int:
+    return private_bytes(array) * threads if array.op is ops.PRIVATE else _bytes(array)
 
 
 def _bytes(array: Node) -> int:

@@ -11,22 +11,24 @@ from typing import Protocol
 
 from gradlet.base.target import Target
 from gradlet.engine.compile import CompiledKernel, compile_kernels, compile_program
+from gradlet.engine.costs import compulsory_bytes, float_operations
 from gradlet.engine.program import Capture, capture
 from gradlet.ir import ops
-from gradlet.ir.kernel import Kernel
+from gradlet.ir.kernel import Kernel, Nest
 from gradlet.ir.node import Node
-from gradlet.ir.ops import Op
 from gradlet.ir.show import show_graph
 from gradlet.lower import linear, loops
-from gradlet.lower.choose import lower
-from gradlet.lower.linear import LinearProgram, Phase
+from gradlet.lower.choose import DEFAULT, Tiles, choices, lower, show_choice
+from gradlet.lower.linear import LinearProgram
 from gradlet.runtime.cpu.compiler import assembly
-from gradlet.runtime.cpu.device import CpuDevice
+from gradlet.runtime.cpu.device import CpuDevice, CpuProgram
+from gradlet.runtime.cpu.limits import measured_once
 from gradlet.runtime.device import Device, Executable, get_device
 from gradlet.schedule.plan import Schedule
 from gradlet.schedule.schedule import schedule
 
 _LINES = 24  # of a listing, unless the whole of it is wanted
+_LOOP_LINES = 80  # of a hot loop
 _RUNS = 20
 _SECONDS = 0.5  # of measuring, should the runs take longer
 
@@ -63,7 +65,8 @@ def explain(*tensors: Explained, full: bool = False) -> None:
     ...
     7. Time
     ... ms for the whole program, the median of ... runs
-    kernel 0: arrays of 24 bytes, 3 float operations
+    limits of ...
+    kernel 0: ... ms, ...% of the limit; 3 operations, ... GFLOP/s; 24 bytes, ... GB/s
     """
     nodes, device = _checked(tensors)
     graph = capture(nodes, device)
@@ -103,7 +106,7 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
         )
         yield f"7. Time\n\n{_timing(program, graph)}"
         return
-    plan = schedule(sinks, params)
+    plan = schedule(sinks, params, device.target.l2_bytes // 2)
     if not plan.steps:
         yield "2. Kernels\n\nNone: no result has an element.\n"
         return
@@ -111,7 +114,11 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
     kernels = dict(zip((step.kernel for step in plan.steps), compiled, strict=True))
     steps = [_cut(show_step(number, plan), full) for number in range(len(plan.steps))]
     yield "\n".join(["2. Kernels\n", *steps, ""])
-    trees = [_cut(show_loops(kernel, device.target), full) for kernel in kernels]
+    trees = [
+        f"{show_choices(kernel, device.target, k.tiles)}\n"
+        f"{_cut(show_loops(kernel, device.target, k.tiles), full)}"
+        for kernel, k in kernels.items()
+    ]
     yield _listed("3. Loops", plan, kernels, trees)
     counts = [show_counts(k.program) for k in kernels.values()]
     yield _listed("4. Linear program", plan, kernels, counts)
@@ -121,7 +128,9 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
     texts = [assembly_text(k.source, device.target, full) for k in shown.values()]
     yield _listed("6. Machine code", plan, shown, texts)
     program = compile_program(device, sinks, params)
-    yield "\n".join(["7. Time", "", _timing(program, graph), *_costs(plan, kernels)])
+    assert isinstance(program, CpuProgram)
+    costs = _costs(plan, program, graph, device)
+    yield "\n".join(["7. Time", "", _timing(program, graph), *costs])
 
 
 def _listed(
@@ -150,17 +159,37 @@ def show_step(number: int, plan: Schedule) -> str:
             role = f"param {buffer}"
         what = f"{array.dtype.name}{list(array.shape)}"
         lines.append(f"  {verb} p{position}: array {buffer}, {role}, {what}")
-    for nest in step.kernel.nests:
-        counters = ", ".join(f"{c.arg[0]} in {c.arg[1]}" for c in nest.ranges)
-        lines.append(f"  for {counters}:" if counters else "  once:")
-        body = tuple(loops.Assign(s.target, s.index, s.value, s.accumulate) for s in nest.stores)
-        lines.append(loops.show(body, "    "))
+    for part in step.kernel.nests:
+        lines.append(_show_ranges(part.ranges, "  "))
+        if isinstance(part, Nest):
+            lines.append(_show_stores(part, "    "))
+            continue
+        for nest in part.nests:
+            if nest.ranges:
+                lines.append(_show_ranges(nest.ranges, "    "))
+            lines.append(_show_stores(nest, "      " if nest.ranges else "    "))
     return "\n".join(lines)
 
 
-def show_loops(kernel: Kernel, target: Target) -> str:
+def _show_ranges(ranges: Sequence[Node], indent: str) -> str:
+    counters = ", ".join(f"{c.arg[0]} in {c.arg[1]}" for c in ranges)
+    return f"{indent}for {counters}:" if counters else f"{indent}once:"
+
+
+def _show_stores(nest: Nest, indent: str) -> str:
+    body = tuple(loops.Assign(s.target, s.index, s.value, s.accumulate) for s in nest.stores)
+    return loops.show(body, indent)
+
+
+def show_choices(kernel: Kernel, target: Target, tiles: Tiles = DEFAULT) -> str:
+    """How a kernel is computed, in one line for each of its parts."""
+    lines = (show_choice(choice, target) for choice in choices(kernel, target, tiles))
+    return "\n".join(f"  # {line}" for line in lines)
+
+
+def show_loops(kernel: Kernel, target: Target, tiles: Tiles = DEFAULT) -> str:
     """The loops that were chosen for a kernel."""
-    return loops.show(lower(kernel, target), "  ")
+    return loops.show(lower(kernel, target, tiles), "  ")
 
 
 # Linear programs
@@ -178,38 +207,11 @@ def show_counts(program: LinearProgram) -> str:
     return "\n".join(lines)
 
 
-def float_operations(program: LinearProgram) -> int:
-    """Additions, multiplications and other float arithmetic in one run; moves are not counted."""
-    return sum(_phase_operations(phase) for phase in program.phases)
-
-
-def _phase_operations(phase: Phase) -> int:
-    total = 0
-    times = [1]
-    for i in phase.instructions:
-        if i.op == linear.LOOP:
-            times.append(times[-1] * (phase.extent if i.arg is None else i.arg))
-        elif i.op == linear.END:
-            times.pop()
-        elif i.result is not None and i.result.dtype.is_float:
-            if i.op == linear.REDUCE_LANES:
-                total += times[-1] * i.args[0].lanes
-            elif isinstance(i.op, Op) and i.op in _ARITHMETIC:
-                total += times[-1] * max(1, i.result.lanes)
-    return total
-
-
-_ARITHMETIC = (
-    ops.ADD, ops.SUB, ops.MUL, ops.DIV, ops.NEG, ops.ABS, ops.SQRT, ops.FLOOR, ops.MOD, ops.POW,
-    ops.EXP, ops.LOG, ops.SIN, ops.COS, ops.TANH, ops.ERF, ops.MAXIMUM, ops.MINIMUM,
-)  # fmt: skip
-
-
 def _busiest(kernels: dict[Kernel, CompiledKernel]) -> dict[Kernel, CompiledKernel]:
     """The kernel with the most arithmetic alone."""
     if not kernels:
         return {}
-    most = max(kernels, key=lambda kernel: float_operations(kernels[kernel].program))
+    most = max(kernels, key=float_operations)
     return {most: kernels[most]}
 
 
@@ -254,17 +256,18 @@ def _excerpt(lines: list[str], spans: list[tuple[int, int]], full: bool) -> str:
         depth = {s: sum(o[0] <= s[0] and s[1] <= o[1] for o in spans) for s in spans}
         start, stop = max(spans, key=lambda s: (depth[s], s[1] - s[0]))
         kept = lines[start:stop]
-    text = _cut("\n".join(f"  {line}" for line in kept), full=False)
+    listing = "\n".join(f"  {line}" for line in kept)
+    text = _cut(listing, full=False, most=_LOOP_LINES if spans else _LINES)
     return f"{'hot loop' if spans else 'no loop'}, {len(kept)} of {len(lines)} lines:\n{text}"
 
 
-def _cut(text: str, full: bool) -> str:
+def _cut(text: str, full: bool, most: int = _LINES) -> str:
     """The first lines of a long text."""
     lines = text.splitlines()
-    if full or len(lines) <= _LINES + 1:
+    if full or len(lines) <= most + 1:
         return text
-    rest = len(lines) - _LINES
-    return "\n".join([*lines[:_LINES], f"  ... and {rest} more lines; full=True shows all"])
+    rest = len(lines) - most
+    return "\n".join([*lines[:most], f"  ... and {rest} more lines; full=True shows all"])
 
 
 # Time
@@ -282,9 +285,24 @@ def _timing(program: Executable, graph: Capture) -> str:
     return f"{median(taken) * 1e3:.3f} ms for the whole program, the median of {len(taken)} runs"
 
 
-def _costs(plan: Schedule, kernels: dict[Kernel, CompiledKernel]) -> Iterator[str]:
-    """For each kernel the bytes of its arrays, and its arithmetic."""
-    for number, step in enumerate(plan.steps):
-        size = sum(p.size * p.dtype.itemsize for p in step.kernel.params)
-        flops = float_operations(kernels[step.kernel].program)
-        yield f"kernel {number}: arrays of {size:,} bytes, {flops:,} float operations"
+def _costs(plan: Schedule, program: CpuProgram, graph: Capture, device: CpuDevice) -> Iterator[str]:
+    """The machine's limits, and for each kernel how near it comes to them.
+
+    Operations and bytes are those that the kernel's result takes, however it is computed.
+    """
+    machine = measured_once(device.target, device.workers, device.cache)
+    yield (
+        f"limits of {device.target.threads} threads: {machine.flops / 1e9:.0f} GFLOP/s of float32 "
+        f"multiply-adds; {machine.read / 1e9:.0f} GB/s read, {machine.write / 1e9:.0f} written, "
+        f"{machine.copy / 1e9:.0f} copied"
+    )
+    memories = [buffer.memory for buffer in graph.buffers]
+    taken = program.kernel_seconds(memories, _RUNS)
+    for number, (step, seconds) in enumerate(zip(plan.steps, taken, strict=True)):
+        flops, (read, written) = float_operations(step.kernel), compulsory_bytes(step.kernel)
+        part = machine.seconds(flops, read, written) / seconds
+        yield (
+            f"kernel {number}: {seconds * 1e3:.3f} ms, {part:.0%} of the limit; "
+            f"{flops:,} operations, {flops / seconds / 1e9:.2f} GFLOP/s; "
+            f"{read + written:,} bytes, {(read + written) / seconds / 1e9:.2f} GB/s"
+        )

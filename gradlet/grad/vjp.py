@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import build, ops
-from gradlet.ir.build import add, const, div, full_like, mul, neg, sub, unary
+from gradlet.ir.build import add, const, div, full_like, neg, sub, unary
 from gradlet.ir.node import Node, topological
 from gradlet.ir.ops import Op
 
@@ -53,6 +54,14 @@ def grad(root: Node, cotangent: Node, targets: Sequence[Node]) -> list[Node | No
 
 
 # Helpers
+
+
+def mul(a: Node, b: Node) -> Node:
+    """`a * b`, which is `b` itself where `a` is the 1 that a gradient begins with."""
+    for one, other in ((a, b), (b, a)):
+        if one.op is ops.CONST and one.value == 1 and one.dtype is other.dtype:
+            return other
+    return build.mul(a, b)
 
 
 def _zero_where(condition: Node, x: Node) -> Node:
@@ -216,6 +225,58 @@ def _product_gradient(spread: Node, x: Node, axes: tuple[int, ...]) -> Node:
     return mul(spread, build.permute(unpacked, back))
 
 
+def _scan(g: Node, n: Node) -> Cotangents:
+    op, axis = n.arg
+    if op is ops.ADD:
+        return (_sum_to_end(g, axis),)
+    if op is ops.MUL:
+        return (_running_product_gradient(g, n),)
+    x = n.src[0]
+    places = [build.along(a, x.shape) for a in range(x.ndim)]
+    places[axis] = build.running_positions(x, n, axis)
+    return (build.scatter(full_like(g, 0), tuple(places), g),)
+
+
+def _sum_to_end(x: Node, axis: int) -> Node:
+    """Each element and all those behind it on `axis`, added up."""
+    return build.flip(build.scan(ops.ADD, build.flip(x, (axis,)), axis), (axis,))
+
+
+def _running_product_gradient(g: Node, n: Node) -> Node:
+    """The gradient of a running product in O(n), right where some elements are zero.
+
+    Before the first zero, d(y[i])/d(x[k]) = y[i] / x[k] for i >= k. At the first zero it is the
+    running product with 1 in its place. Behind it another factor is 0, and so is the gradient.
+    """
+    x = n.src[0]
+    _, axis = n.arg
+    one, nothing = full_like(x, 1), full_like(x, 0)
+    zero = build.binary(ops.EQ, x, nothing)
+    count = build.scan(ops.ADD, build.cast(zero, dtypes.int64), axis)
+    none_yet = build.binary(ops.EQ, count, full_like(count, 0))
+    first = build.binary(ops.AND, zero, build.binary(ops.EQ, count, full_like(count, 1)))
+    before = div(_sum_to_end(mul(g, n), axis), build.where(zero, one, x))
+    skipping = build.scan(ops.MUL, build.where(first, one, x), axis)
+    there = _sum_to_end(build.where(none_yet, nothing, mul(g, skipping)), axis)
+    fast = build.where(none_yet, before, build.where(first, there, nothing))
+    return build.surrogate(build.detach(fast), _running_product_gradient_in_full(g, n))
+
+
+def _running_product_gradient_in_full(g: Node, n: Node) -> Node:
+    """The same in O(n * n), but with right gradients of its own: row k holds 1 in place k."""
+    x = n.src[0]
+    _, axis = n.arg
+    length = x.shape[axis]
+    square = (*x.shape[:axis], length, *x.shape[axis:])
+    rows = build.expand(build.reshape(x, (*x.shape[:axis], 1, *x.shape[axis:])), square)
+    wide = build.expand(build.reshape(g, (*x.shape[:axis], 1, *x.shape[axis:])), square)
+    row, column = build.along(axis, square), build.along(axis + 1, square)
+    own = build.where(build.binary(ops.EQ, row, column), full_like(rows, 1), rows)
+    terms = mul(wide, build.scan(ops.MUL, own, axis + 1))
+    reached = build.where(build.binary(ops.LE, row, column), terms, full_like(terms, 0))
+    return build.sum_(reached, (axis + 1,))
+
+
 def _gather(g: Node, n: Node) -> Cotangents:
     x, *indices = n.src
     return (build.scatter(full_like(x, 0), tuple(indices), g), *(None for _ in indices))
@@ -242,7 +303,9 @@ VJP: dict[Op, Rule] = {
     ops.NEG: lambda g, n: (neg(g),),
     ops.ABS: _abs,
     ops.EXP: lambda g, n: (mul(g, n),),
+    ops.EXP2: lambda g, n: (mul(g, mul(n, full_like(n, math.log(2)))),),
     ops.LOG: lambda g, n: (div(g, n.src[0]),),
+    ops.LOG2: lambda g, n: (div(g, mul(n.src[0], full_like(n, math.log(2)))),),
     ops.SIN: lambda g, n: (mul(g, unary(ops.COS, n.src[0])),),
     ops.COS: lambda g, n: (neg(mul(g, unary(ops.SIN, n.src[0]))),),
     ops.TANH: _tanh,
@@ -278,6 +341,7 @@ VJP: dict[Op, Rule] = {
     ops.WINDOW: _window,
     ops.FOLD: _fold,
     ops.REDUCE: _reduce,
+    ops.SCAN: _scan,
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,
     ops.DETACH: _nothing,

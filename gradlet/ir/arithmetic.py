@@ -134,6 +134,17 @@ def _join_remainder(coefficients: dict[Node, int]) -> Node | None:
     return None
 
 
+def minimum(x: Node, limit: int) -> Node:
+    """The smaller of `x` and a number."""
+    terms, constant = form(x)
+    low, high = span(terms, constant)
+    if high <= limit:
+        return x
+    if low >= limit:
+        return const(limit)
+    return node(ops.MINIMUM, (x, const(limit)), None, dtypes.index, ())
+
+
 # Quotients and remainders
 
 

@@ -138,6 +138,9 @@ def _atom_bounds(x: Node) -> Span:
             return low // divisor, high // divisor
         same_period = low // divisor == high // divisor
         return (low % divisor, high % divisor) if same_period else (0, divisor - 1)
+    if op is ops.MINIMUM:
+        (low, high), (least, limit) = bounds(x.src[0]), bounds(x.src[1])
+        return min(low, least), min(high, limit)
     if op is ops.MUL:
         corners = [a * b for a in bounds(x.src[0]) for b in bounds(x.src[1])]
         return min(corners), max(corners)
@@ -203,6 +206,7 @@ _EVALUATE: dict[ops.Op, Callable[..., Any]] = {
     ops.MUL: lambda a, b: a * b,
     ops.FLOORDIV: lambda a, b: a // b if b else 0,
     ops.MOD: lambda a, b: a % b if b else 0,
+    ops.MINIMUM: min,
     ops.LT: lambda a, b: a < b,
     ops.LE: lambda a, b: a <= b,
     ops.EQ: lambda a, b: a == b,

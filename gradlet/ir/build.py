@@ -229,6 +229,12 @@ def reduce(op: Op, x: Node, axes: Shape) -> Node:
     return node(ops.REDUCE, (x,), (op, tuple(sorted(axes))), x.dtype, shape)
 
 
+def scan(op: Op, x: Node, axis: int) -> Node:
+    """`x` with each element reduced, by an op as in `reduce`, with those before it on `axis`."""
+    _require(op.identity is not None and 0 <= axis < x.ndim, ops.SCAN, op, x.shape, axis)
+    return node(ops.SCAN, (x,), (op, axis), x.dtype, x.shape)
+
+
 def sum_(x: Node, axes: Shape) -> Node:
     return reduce(ops.ADD, x, axes)
 
@@ -263,6 +269,23 @@ def _check_indices(op: Op, x: Node, indices: tuple[Node, ...]) -> None:
     for position in indices:
         same = position.shape == indices[0].shape and position.dtype.is_int
         _require(same, op, x.shape, indices)
+
+
+# Positions
+
+
+def along(axis: int, shape: Shape, dtype: DType = dtypes.int64) -> Node:
+    """A node of `shape` in which every element is its own position along `axis`."""
+    line = (1,) * axis + (shape[axis],) + (1,) * (len(shape) - axis - 1)
+    return expand(reshape(iota(shape[axis], dtype), line), shape)
+
+
+def running_positions(x: Node, extreme: Node, axis: int) -> Node:
+    """Where on `axis` the running maximum or minimum `extreme` of `x` was found last."""
+    is_nan = logical_not(binary(ops.EQ, x, x))
+    hit = binary(ops.OR, binary(ops.EQ, x, extreme), is_nan)
+    place = along(axis, x.shape)
+    return scan(ops.MAXIMUM, where(hit, place, full_like(place, 0)), axis)
 
 
 # Identities
@@ -311,4 +334,5 @@ _REBUILD_WITH_ARG: dict[Op, Any] = {
     ops.WINDOW: lambda x, arg: window(x, *arg),
     ops.FOLD: lambda x, arg: fold(x, *arg),
     ops.REDUCE: lambda x, arg: reduce(arg[0], x, arg[1]),
+    ops.SCAN: lambda x, arg: scan(arg[0], x, arg[1]),
 }

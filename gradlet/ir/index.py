@@ -18,6 +18,7 @@ from gradlet.ir.arithmetic import (
     const,
     floordiv,
     loop,
+    minimum,
     mod,
     mul,
     scale,
@@ -42,8 +43,9 @@ from gradlet.ir.node import Node, node, topological, with_sources
 # fmt: off
 __all__ = [
     "FALSE", "TRUE", "add", "affine", "and_", "bounds", "coefficient", "const", "eq", "evaluate",
-    "floordiv", "ge", "given", "gt", "le", "loop", "lt", "mod", "mul", "ne", "not_", "or_",
-    "ravel", "rebuild", "replace", "scale", "simplify", "sub", "unravel", "variables",
+    "floordiv", "ge", "given", "gt", "le", "loop", "lt", "minimum", "mod", "mul", "ne", "not_",
+    "or_", "ravel", "rebuild", "replace", "scale", "simplify", "sub", "unravel", "upper_limit",
+    "variables",
 ]
 # fmt: on
 
@@ -217,6 +219,12 @@ def _interval(condition: Node) -> tuple[Node, int, int] | None:
     return left, low, right.arg
 
 
+def upper_limit(condition: Node, counter: Node) -> int | None:
+    """The n of a condition that says just `counter <= n`, else None."""
+    interval = _interval(condition)
+    return interval[2] if interval is not None and interval[:2] == (counter, 0) else None
+
+
 # Whole expressions
 
 
@@ -257,6 +265,8 @@ def _rebuild_index(current: Node, src: tuple[Node, ...]) -> Node:
         return mul(*src)
     if op in (ops.FLOORDIV, ops.MOD) and src[1].op is ops.CONST and src[1].arg > 0:
         return floordiv(src[0], src[1].arg) if op is ops.FLOORDIV else mod(src[0], src[1].arg)
+    if op is ops.MINIMUM and src[1].op is ops.CONST:
+        return minimum(src[0], src[1].arg)
     if op is ops.CHECKED and src[0].dtype is dtypes.index:
         low, high = bounds(src[0])
         return src[0] if low >= 0 and high < current.arg else with_sources(current, src)

@@ -32,18 +32,36 @@ class Nest:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Nests that run one after the other for every combination of the counters in `ranges`.
+
+    One combination needs nothing from another. What its nests hand on to each other and nobody
+    else reads stands in PRIVATE arrays, which hold one combination's part alone:
+
+        for i in 32:
+          t0[] = maximum(x[i, r] for r in 50)
+          for j in 50: t1[j] = exp(x[i, j] - t0[])
+          t2[] = add(t1[r] for r in 50)
+          for j in 50: out[i, j] = t1[j] / t2[]
+    """
+
+    ranges: tuple[Node, ...]
+    nests: tuple[Nest, ...]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """Loop nests that run one after the other over the same buffers.
 
     Two kernels that do the same to differently placed buffers are equal, and compile once.
 
     Attributes:
-        nests: the work.
+        nests: the work; a group stands for the nests in it.
         params: the PARAM nodes it reads and writes, by position.
         outputs: how many of `params`, from the first on, it writes.
     """
 
-    nests: tuple[Nest, ...]
+    nests: tuple[Nest | Group, ...]
     params: tuple[Node, ...]
     outputs: int
 

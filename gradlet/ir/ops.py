@@ -49,7 +49,9 @@ IOTA = Op("IOTA", "source", "shape (n,): 0, 1, ..., n - 1")
 NEG = Op("NEG", "unary", "-x")
 ABS = Op("ABS", "unary", "|x|")
 EXP = Op("EXP", "unary", "e to the x")
+EXP2 = Op("EXP2", "unary", "2 to the x")
 LOG = Op("LOG", "unary", "natural logarithm")
+LOG2 = Op("LOG2", "unary", "logarithm to base 2")
 SIN = Op("SIN", "unary", "sine of radians")
 COS = Op("COS", "unary", "cosine of radians")
 TANH = Op("TANH", "unary", "hyperbolic tangent")
@@ -79,7 +81,12 @@ SHL = Op("SHL", "binary", "a << b of integers; 0 where b is not in [0, bits)")
 SHR = Op("SHR", "binary", "a >> b of integers; sign fill, or 0, where b is not in [0, bits)")
 
 # Elementwise, three sources
-WHERE = Op("WHERE", "ternary", "sources (condition: bool, a, b): a where condition, else b")
+WHERE = Op(
+    "WHERE",
+    "ternary",
+    "sources (condition: bool, a, b): a where condition, else b; in kernels the arg may be "
+    "`seldom`, which lets a renderer skip the computation of a while no lane asks for it",
+)
 
 # Movement
 RESHAPE = Op("RESHAPE", "movement", "the same elements in row-major order under the node's shape")
@@ -97,6 +104,11 @@ WINDOW = Op(
 
 # Reductions
 REDUCE = Op("REDUCE", "reduce", "arg: (ADD, MUL, MAXIMUM or MINIMUM, axes); the axes disappear")
+SCAN = Op(
+    "SCAN",
+    "reduce",
+    "arg: (ADD, MUL, MAXIMUM or MINIMUM, axis); each element reduced with those before it",
+)
 FOLD = Op(
     "FOLD",
     "reduce",
@@ -126,9 +138,13 @@ CONSUMED = Op("CONSUMED", "identity", "x, whose graph backward() has used up")
 RANGE = Op("RANGE", "kernel", "arg: (name, size); a loop counter from 0 to size - 1")
 LOCAL = Op("LOCAL", "kernel", "arg: name; a small array of the kernel's own, in registers or stack")
 SCRATCH = Op("SCRATCH", "kernel", "arg: name; memory that lives through all phases of a kernel")
+PRIVATE = Op("PRIVATE", "kernel", "arg: name; memory of one thread, that lives for one iteration")
 LOAD = Op("LOAD", "kernel", "sources (array, valid, i0, i1, ...): element, or 0 where not valid")
 CHECKED = Op("CHECKED", "kernel", "arg: size; an index, reported and made 0 if not in [0, size)")
 FOLD_RANGES = Op("FOLD_RANGES", "kernel", "arg: op; sources (value, range, ...): value reduced")
+SCAN_RANGE = Op("SCAN_RANGE", "kernel", "arg: op; sources (value, range): reduced up to this one")
+SHUFFLE = Op("SHUFFLE", "kernel", "arg: for each lane which one of two vectors' lanes it is")
+PREFIX = Op("PREFIX", "kernel", "arg: op; each lane of a vector reduced with the lanes before it")
 ACROSS = Op("ACROSS", "kernel", "arg: op; the lanes of a vector reduced to one value")
 
 GRAPH_OPS = [o for o in list(globals().values()) if isinstance(o, Op) and o.kind != "kernel"]

@@ -95,6 +95,11 @@ def _reduction(current: Node) -> str:
     return f"{op.name.lower()} over axes {axes}"
 
 
+def _scan(current: Node) -> str:
+    op, axis = current.arg
+    return f"{op.name.lower()} along axis {axis}"
+
+
 _WORDS: dict[Op, Callable[[Node], Any]] = {
     ops.BUFFER: _buffer,
     ops.CONST: lambda n: str(n.value),
@@ -105,4 +110,5 @@ _WORDS: dict[Op, Callable[[Node], Any]] = {
     ops.WINDOW: _labelled("axis", "size", "stride", "dilation"),
     ops.FOLD: _labelled("axis", "length", "stride", "dilation"),
     ops.REDUCE: _reduction,
+    ops.SCAN: _scan,
 }

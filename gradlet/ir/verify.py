@@ -257,13 +257,26 @@ def _window(n: Node) -> Result:
 
 def _reduce(n: Node) -> Result:
     (x,) = _sources(n, 1)
-    legal = isinstance(n.arg, tuple) and len(n.arg) == 2
-    _need(legal, f"the arg {n.arg} is not (op, axes)")
-    op, axes = n.arg
-    _need(op in REDUCERS, f"{op} does not reduce")
-    _need(x.dtype.kind in REDUCERS[op], f"{op} is not defined for {x.dtype.name}")
+    axes = _reducer(n, x, "axes")
     _need_axes(axes, x.ndim)
     return x.dtype, tuple(extent for axis, extent in enumerate(x.shape) if axis not in axes)
+
+
+def _reducer(n: Node, x: Node, where: str) -> Any:
+    """The second part of the arg, behind an op that reduces the dtype of `x`."""
+    legal = isinstance(n.arg, tuple) and len(n.arg) == 2
+    _need(legal, f"the arg {n.arg} is not (op, {where})")
+    op, place = n.arg
+    _need(op in REDUCERS, f"{op} does not reduce")
+    _need(x.dtype.kind in REDUCERS[op], f"{op} is not defined for {x.dtype.name}")
+    return place
+
+
+def _scan(n: Node) -> Result:
+    (x,) = _sources(n, 1)
+    axis = _reducer(n, x, "axis")
+    _need(_is_whole(axis) and axis < x.ndim, f"{axis} is not an axis of {x.ndim}")
+    return x.dtype, x.shape
 
 
 REDUCERS = {ops.ADD: NUMBERS, ops.MUL: NUMBERS, ops.MAXIMUM: ANY, ops.MINIMUM: ANY}
@@ -319,7 +332,9 @@ RULES: dict[Op, Row] = {
     ops.NEG: _alike(1, NUMBERS),
     ops.ABS: _alike(1, NUMBERS),
     ops.EXP: _alike(1, FLOATS),
+    ops.EXP2: _alike(1, FLOATS),
     ops.LOG: _alike(1, FLOATS),
+    ops.LOG2: _alike(1, FLOATS),
     ops.SIN: _alike(1, FLOATS),
     ops.COS: _alike(1, FLOATS),
     ops.TANH: _alike(1, FLOATS),
@@ -354,6 +369,7 @@ RULES: dict[Op, Row] = {
     ops.FLIP: _flip,
     ops.WINDOW: _window,
     ops.REDUCE: _reduce,
+    ops.SCAN: _scan,
     ops.FOLD: _fold,
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,

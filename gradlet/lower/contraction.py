@@ -1,254 +1,366 @@
 """Sums of products: matrix products, convolutions and their gradients, all by one recipe.
 
-The counters of `out[...] = sum of a[...] * b[...]` fall into three groups: M only moves `a`, N
-only moves `b`, K is summed over. One N counter becomes vector lanes; a few iterations of one M
-counter are unrolled beside it, so that a tile of the result stays in registers while K runs:
-each step loads one row of `b` and multiplies it by single elements of `a`. (`a` and `b` may
-change places.) `b` is packed first if its rows are not contiguous, `a` if it is padded.
+The counters of `out[...] = sum of a[...] * b[...]` fall into four groups: those that only one
+factor varies with, those that both do, and the terms of the sum. One factor is read as *rows*, a
+few vectors at a time; the other element by element, each *broadcast* to all lanes. A tile of the
+result stays in registers while a block of the sum runs:
+
+    for each chunk of the result, in parallel:
+      for each block of the sum:
+        panel[k, n] = b[...]                       rows in line, whatever expression they are
+        for each tile of the chunk:
+          for m in unroll: for n in vector: acc[m, n] = 0
+          for k in the block:
+            for m in unroll: for n in vector: acc[m, n] += a[m, k] * panel[k, n]
+          for m in unroll: for n in vector: sums[m, n] += acc[m, n]
+      out[m, n] = epilogue of sums[m, n]
+
+Rows that lie in line already are not packed, and a sum of one block whose tiles fit exactly goes
+straight from registers to `out`. The recipe is that of Goto and van de Geijn, "Anatomy of
+High-Performance Matrix Multiplication" (2008). What is chosen is a `Tile`; see `tile.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import ceil, prod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from gradlet.base.target import Target
-from gradlet.ir import index, ops
-from gradlet.ir.kernel import Nest, load
-from gradlet.ir.node import Node, node, topological
+from gradlet.ir import build, index, ops
+from gradlet.ir.kernel import Nest, Store, load
+from gradlet.ir.node import Node, node
 from gradlet.lower import transforms
-from gradlet.lower.loops import Assign, Body, Loop, loop
-from gradlet.lower.nest import loops_of
+from gradlet.lower.collapse import flatten_loads, is_awkward
+from gradlet.lower.loops import Assign, Body, Loop, loop, read
+from gradlet.lower.padding import pad_once
+from gradlet.lower.tile import Contraction, Tile, choose_tile, size
 
-_BLOCK = 1024  # terms that are added up one after the other
+Recipe = Callable[[Nest], Body]
+Counters = tuple[Node, ...]
+
+
+def contraction_phases(
+    c: Contraction, target: Target, recipe: Recipe, tile: Tile | None = None
+) -> tuple[Tile, Body] | None:
+    """The tile and the phases of a contraction, or None if no tile suits it.
+
+    Args:
+        recipe: lowers the nests that fill panels and write results.
+        tile: one of `best_tiles` of the padded contraction; the first if not given.
+    """
+    fill, c = padded(c, recipe)
+    tile = tile or choose_tile(c, target)
+    if tile is None:
+        return None
+    return tile, fill + _Builder(c, tile, recipe).phases()
+
+
+def padded(c: Contraction, recipe: Recipe) -> tuple[Body, Contraction]:
+    """Phases that fill padded copies of factors, and the contraction of those copies."""
+    phases: Body = ()
+    factors = list(c.factors)
+    for which in (0, 1):
+        found = pad_once(factors[which], recipe)
+        if found is not None:
+            fill, factors[which] = found
+            phases += fill
+    return phases, replace(c, factors=(factors[0], factors[1]))
 
 
 @dataclass(frozen=True)
-class Tile:
-    """What was chosen for a contraction: plain data.
+class _Piece:
+    """Blocks of a sum: loops over `blocks` around one over `terms`; `places` says what stands
+    for the sum's counters."""
+
+    blocks: Counters
+    terms: Counters
+    places: dict[Node, Node]
+
+
+@dataclass
+class _Builder:
+    """Writes the loops that a tile asks for.
 
     Attributes:
-        broadcast, rows: the factor read element by element, and the one read as vectors.
-        lanes_of: the counter of `rows` that becomes lanes; `width` of them at once.
-        unrolled: the counter of `broadcast` of which `height` iterations are unrolled.
-        pack: whether `rows` is packed first.
+        places: what stands for the contraction's counters inside the loops.
+        outer: counters of the loops over chunks, outermost first.
+        tiles, heights: counters of the loops over tiles, and of the unrolled ones in a tile.
+        inner: counters of the loops along the lanes of one chunk.
+        before: the phases that come before the chunks.
     """
 
-    broadcast: Node
-    rows: Node
-    lanes_of: Node
-    width: int
-    unrolled: Node | None
-    height: int
-    pack: bool
+    c: Contraction
+    tile: Tile
+    recipe: Recipe
+    places: dict[Node, Node] = field(default_factory=dict)
+    outer: list[Node] = field(default_factory=list)
+    tiles: list[Node] = field(default_factory=list)
+    heights: list[Node] = field(default_factory=list)
+    inner: list[Node] = field(default_factory=list)
+    before: Body = ()
 
+    def phases(self) -> Body:
+        tile, dtype = self.tile, self.c.fold.dtype
+        special = {*tile.lanes, *(u.counter for u in tile.unrolled)}
+        self.outer = [r for r in self.c.nest.ranges if r not in special]
+        self.split_lanes()
+        self.split_unrolled()
+        pieces = self.split_terms()
+        several = len(pieces) > 1 or bool(pieces[0].blocks)
+        shape = (*(size(t) for t in (*self.tiles, *self.heights)), tile.padded)
+        sums = node(ops.PRIVATE, (), "sums", dtype, shape)
+        chunk: Body = ()
+        if several:
+            lanes = index.loop("n", tile.padded)
+            at = (*self.tiles, *self.heights, lanes)
+            chunk += self.inside(Nest(_loops(at), (Store(sums, at, build.const(0, dtype)),)))
+        direct = None if several else self.direct_store()
+        for number, piece in enumerate(pieces):
+            chunk += self.piece(piece, sums, several, direct, str(number or ""))
+        if direct is None:
+            at = (*self.tiles, *self.heights, index.ravel(self.inner, self.inner_extents()))
+            place, value = self.result(load(sums, at), {})
+            ranges = _loops((*self.tiles, *self.heights, *self.inner))
+            chunk += self.inside(Nest(ranges, (Store(self.c.store.target, place, value),)))
+        for counter in reversed(self.outer):
+            chunk = loop(counter, chunk)
+        return self.before + (spread(chunk) if _loops(self.outer) else chunk)
 
-def factors(nest: Nest) -> tuple[Node, Node] | None:
-    """The two factors of the nest's sum of products, if that is what it computes."""
-    if len(nest.stores) != 1 or nest.stores[0].accumulate is not None:
-        return None
-    folds = [x for x in topological([nest.stores[0].value]) if x.op is ops.FOLD_RANGES]
-    if len(folds) != 1 or folds[0].arg is not ops.ADD or folds[0].src[0].op is not ops.MUL:
-        return None
-    a, b = folds[0].src[0].src
-    outer = set(nest.ranges)
-    only_a = outer & index.variables(a) - index.variables(b)
-    only_b = outer & index.variables(b) - index.variables(a)
-    return (a, b) if only_a and only_b else None
+    # Where the contraction's counters go
 
+    def split_lanes(self) -> None:
+        """Chunks along the first counter of the lanes; the last one overlaps if need be."""
+        first, *rest = self.tile.lanes
+        extent, chunk = size(first), self.tile.chunk
+        within = first
+        if chunk < extent:
+            name = first.arg[0]
+            outer = index.loop(f"{name}c", -(-extent // chunk))
+            within = index.loop(f"{name}w", chunk)
+            start = index.minimum(index.scale(outer, chunk), extent - chunk)
+            self.places[first] = index.add(start, within)
+            self.outer.append(outer)
+        self.inner = [within, *rest]
 
-def contraction_phases(nest: Nest, target: Target) -> Body | None:
-    """The phases of a contraction, or None if no tile suits it."""
-    fold = next(x for x in topological([nest.stores[0].value]) if x.op is ops.FOLD_RANGES)
-    summed = fold.src[1:]
-    tile = choose_tile(nest, summed, target)
-    if tile is None:
-        return None
-    body = loops_of(sum_in_blocks(nest, fold))
-    phases: Body = ()
-    padded = pad_once(tile.broadcast, target)
-    if padded is not None:
-        fill, value = padded
-        phases += fill
-        body = transforms.map_values(body, tile.broadcast, value)
-    if tile.pack:
-        varying = index.variables(tile.rows)
-        outer = [c for c in nest.ranges if c in varying and c is not tile.lanes_of]
-        order = (*outer, *(c for c in summed if c in varying), tile.lanes_of)
-        fill, body, _ = transforms.stage(body, tile.rows, order, "packed")
-        phases += _fill_in_vectors(fill, tile.lanes_of, target)
-    tiled = apply_tile(body, nest, tile)
-    return (*phases, *_outermost_parallel(tiled))
+    def inner_extents(self) -> list[int]:
+        return [size(c) for c in self.inner]
 
+    def split_unrolled(self) -> None:
+        """Chunks and tiles of the unrolled counters; the last ones overlap if need be."""
+        for u in self.tile.unrolled:
+            name, extent = u.counter.arg
+            start = index.const(0)
+            if u.chunk < extent:
+                outer = index.loop(f"{name}c", -(-extent // u.chunk))
+                start = index.minimum(index.scale(outer, u.chunk), extent - u.chunk)
+                self.outer.append(outer)
+            step = index.loop(f"{name}s", u.tiles)
+            height = index.loop(f"{name}h", u.height)
+            moved = index.minimum(index.scale(step, u.height), u.chunk - u.height)
+            self.places[u.counter] = index.add(start, moved, height)
+            self.tiles.append(step)
+            self.heights.append(height)
 
-def sum_in_blocks(nest: Nest, fold: Node) -> Nest:
-    """A long sum becomes a sum of shorter ones, whose rounding errors grow with their lengths.
+    def split_terms(self) -> list[_Piece]:
+        """The blocks of the sum, and what is left over behind them."""
+        terms = self.c.terms
+        position, count = self.tile.block
+        around, cut, inside = terms[:position], terms[position], terms[position + 1 :]
+        extent = size(cut)
+        if count >= extent:
+            return [_Piece(around, (cut, *inside), {})]
+        name = cut.arg[0]
+        whole, rest = divmod(extent, count)
+        outer, within = index.loop(f"{name}b", whole), index.loop(f"{name}k", count)
+        place = index.add(index.scale(outer, count), within)
+        pieces = [_Piece(_loops((*around, outer)), (within, *inside), {cut: place})]
+        if rest:
+            left = index.loop(f"{name}l", rest)
+            moved = index.add(left, whole * count)
+            pieces.append(_Piece(around, (left, *inside), {cut: moved}))
+        return pieces
 
-        sum over i, j of f   ->   sum over i of (sum over j of f)
+    # What stands in a chunk
 
-    Sums of at most `_BLOCK` terms, and those over one counter, stay as they are.
-    """
-    product, *counters = fold.src
-    if len(counters) < 2 or prod(c.arg[1] for c in counters) <= _BLOCK:
-        return nest
-    inner = [counters.pop()]
-    while len(counters) > 1 and prod(c.arg[1] for c in (*inner, counters[-1])) <= _BLOCK:
-        inner.insert(0, counters.pop())
-    block = node(ops.FOLD_RANGES, (product, *inner), ops.ADD, fold.dtype, ())
-    blocks = node(ops.FOLD_RANGES, (block, *counters), ops.ADD, fold.dtype, ())
-    (store,) = nest.stores
-    value = transforms.replace_value(store.value, fold, blocks)
-    return replace(nest, stores=(replace(store, value=value),))
+    def piece(
+        self, piece: _Piece, sums: Node, several: bool, direct: Store | None, suffix: str
+    ) -> Body:
+        """The loops of some blocks: a panel of rows, then tile after tile."""
+        places = {**self.places, **piece.places}
+        lanes = index.loop("n", self.tile.padded)
+        fill, rows = self.rows(piece, places, lanes, f"panel{suffix}")
+        other = index.replace(self.c.factors[1 - self.tile.rows], places)
+        if self.tile.pack_broadcast:
+            counters = (*piece.blocks, *self.tiles, *piece.terms, *self.heights)
+            other = self.pack_before(other, counters, f"packed{suffix}")
+        acc = node(ops.LOCAL, (), "acc", self.c.fold.dtype, ())
+        store = direct
+        if store is None:
+            at = (*self.tiles, *self.heights, lanes)
+            store = Store(sums, at, read(acc), ops.ADD if several else None)
+        body = self.tile_loops(
+            acc, _ordered(rows, other, self.tile.rows), piece.terms, store, lanes
+        )
+        body = fill + body
+        for counter in reversed(piece.blocks):
+            body = loop(counter, body)
+        return body
 
-
-def choose_tile(nest: Nest, summed: tuple[Node, ...], target: Target) -> Tile | None:
-    """The cheapest choice of lanes by an estimate of vector operations."""
-    pair = factors(nest)
-    assert pair is not None
-    lanes = target.lanes(4)
-    total = prod(c.arg[1] for c in (*nest.ranges, *summed))
-    best: tuple[float, Tile] | None = None
-    for broadcast, rows in (pair, pair[::-1]):
-        if broadcast.op is not ops.LOAD:
-            continue
-        mine = index.variables(rows) - index.variables(broadcast)
-        theirs = index.variables(broadcast) - index.variables(rows)
-        for counter in (c for c in nest.ranges if c in mine):
-            size = counter.arg[1]
-            direct = _is_contiguous(rows, counter)
-            vectors = ceil(size / lanes)
-            packed = 0 if direct else prod(c.arg[1] for c in index.variables(rows))
-            cost = total / size * vectors + packed * 2
-            stored = index.ravel(nest.stores[0].index, nest.stores[0].target.shape)
-            if index.coefficient(stored, counter) != 1:
-                cost += prod(c.arg[1] for c in nest.ranges) / 2
-            if size < lanes // 4 or (best is not None and cost >= best[0]):
-                continue
-            width = _width(size, lanes)
-            height_limit = max(1, (target.vector_registers - 6) // max(1, ceil(width / lanes)))
-            unrolled, height = _unrolled(nest.ranges, theirs, broadcast, height_limit)
-            tile = Tile(broadcast, rows, counter, width, unrolled, height, not direct)
-            best = (cost, tile)
-    return None if best is None else best[1]
-
-
-def _width(size: int, lanes: int) -> int:
-    """Lanes of the tile: up to four vectors that divide the extent well."""
-    if size <= lanes:
-        return size
-    for vectors in (4, 2, 3):
-        if size % (vectors * lanes) == 0:
-            return vectors * lanes
-    return min(2 * lanes, size // lanes * lanes)
-
-
-def _unrolled(
-    ranges: tuple[Node, ...], theirs: frozenset[Node], broadcast: Node, limit: int
-) -> tuple[Node | None, int]:
-    """The counter to unroll and how far: as near to `limit` as divides the extent."""
-    flat = index.ravel(broadcast.src[2:], broadcast.src[0].shape)
-    found: tuple[float, Node | None, int] = (0, None, 1)
-    for counter in ranges:
-        if counter not in theirs or index.coefficient(flat, counter) is None:
-            continue
-        size = counter.arg[1]
-        if size <= limit:
-            height, score = size, float(size)
+    def rows(
+        self, piece: _Piece, places: dict[Node, Node], lanes: Node, name: str
+    ) -> tuple[Body, Node]:
+        """How a panel is filled, if it is, and the element of the rows at `lanes`."""
+        rows = index.replace(self.c.factors[self.tile.rows], places)
+        if self.tile.rows_at == "place":
+            return (), index.replace(rows, {self.inner[0]: lanes})
+        extents = (*(size(t) for t in piece.terms), self.tile.padded)
+        if self.tile.rows_at == "before":
+            around = [x for x in (*self.outer, *piece.blocks) if x in index.variables(rows)]
+            panel = node(ops.SCRATCH, (), name, rows.dtype, (*(size(x) for x in around), *extents))
         else:
-            height = max(h for h in range(1, limit + 1) if size % h == 0)
-            if height < limit * 0.6:
-                height = limit
-            score = height * (size / (ceil(size / height) * height))
-        if score >= found[0]:
-            found = (score, counter, height)
-    return found[1], found[2]
+            around = []
+            panel = node(ops.PRIVATE, (), name, rows.dtype, extents)
+        fill: Body = ()
+        for nest in self.fills(panel, (*around, *piece.terms), rows):
+            fill += self.recipe(nest)
+        if self.tile.rows_at == "before":
+            self.before += fill
+            fill = ()
+        return in_one_thread(fill), load(panel, (*around, *piece.terms, lanes))
 
+    def fills(self, panel: Node, counters: Counters, rows: Node) -> list[Nest]:
+        """The nests that put rows into a panel, and zeros behind them."""
+        place = index.ravel(self.inner, self.inner_extents())
+        ranges = _loops((*counters, *self.inner))
+        nests = [Nest(ranges, (Store(panel, (*counters, place), rows),))]
+        if self.tile.padded > self.tile.used:
+            behind = index.loop("pad", self.tile.padded - self.tile.used)
+            at = (*counters, index.add(behind, self.tile.used))
+            zero = build.const(0, panel.dtype)
+            nests.append(Nest(_loops((*counters, behind)), (Store(panel, at, zero),)))
+        return nests
 
-def _is_contiguous(rows: Node, counter: Node) -> bool:
-    if rows.op is not ops.LOAD or rows.src[1] is not index.TRUE:
-        return False
-    return index.coefficient(index.ravel(rows.src[2:], rows.src[0].shape), counter) == 1
+    def pack_before(self, value: Node, counters: Counters, name: str) -> Node:
+        """`value` from a copy, made before the chunks, in which it stands in order of use."""
+        around = [x for x in self.outer if x in index.variables(value)]
+        at = (*around, *counters)
+        packed = node(ops.SCRATCH, (), name, value.dtype, tuple(size(x) for x in at))
+        self.before += self.recipe(Nest(_loops(at), (Store(packed, at, value),)))
+        return load(packed, at)
 
-
-def apply_tile(body: Body, nest: Nest, tile: Tile) -> Body:
-    """Splits, unrolls and vectorises the plain loops as the tile says."""
-    inner = [c for c in (tile.lanes_of, tile.unrolled) if c is not None]
-    others = [c for c in nest.ranges if c not in inner]
-    body = transforms.reorder(body, (*others, *inner))
-    body, _, lanes = transforms.split(body, tile.lanes_of, tile.width)
-    rest = tile.lanes_of.arg[1] % tile.width
-    lane_tail = index.loop(f"{tile.lanes_of.arg[0]}t", rest) if rest else None
-    if tile.unrolled is not None:
-        name, size = tile.unrolled.arg
-        body, _, rows = transforms.split(body, tile.unrolled, tile.height)
-        row_tail = index.loop(f"{name}t", size % tile.height) if size % tile.height else None
-        for counter in (rows, row_tail):
-            if counter is not None and counter.op is ops.RANGE:
+    def tile_loops(
+        self, acc: Node, factors: tuple[Node, Node], terms: Counters, store: Store, lanes: Node
+    ) -> Body:
+        """For each tile of a chunk a block of the sum, in registers."""
+        step = index.loop("nt", self.tile.padded // self.tile.width)
+        vector = index.loop("v", self.tile.width // self.tile.vector)
+        lane = index.loop("n", self.tile.vector)
+        start = index.add(index.scale(step, self.tile.width), index.scale(vector, self.tile.vector))
+        place = {lanes: index.add(start, lane)}
+        product, terms = fuse_terms(build.mul(*factors), terms)
+        update: Body = (Assign(acc, (), index.replace(product, place), ops.ADD),)
+        for term in reversed(terms):
+            update = loop(term, update)
+        at = tuple(index.replace(i, place) for i in store.index)
+        value = index.replace(store.value, place)
+        zero = build.const(0, acc.dtype)
+        body: Body = (
+            Assign(acc, (), zero),
+            *update,
+            Assign(store.target, at, value, store.accumulate),
+        )
+        unrolled = (*self.heights, vector)
+        for counter in (lane, *reversed(unrolled)):
+            body = loop(counter, body)
+        for counter in unrolled:
+            if counter.op is ops.RANGE:
                 body = transforms.mark(body, counter, "unroll")
                 body = transforms.distribute(body, counter)
-    for counter in (lanes, lane_tail):
-        if counter is not None and counter.op is ops.RANGE:
-            body = transforms.mark(body, counter, "vector", check=False)
-            body = transforms.distribute(body, counter)
-    return body
+        body = transforms.mark(body, lane, "vector", check=False)
+        body = transforms.distribute(body, lane)
+        for counter in (*reversed(self.tiles), step):
+            body = loop(counter, body)
+        return body
+
+    # Results
+
+    def direct_store(self) -> Store | None:
+        """The store from registers to the result, if lanes are neighbours there."""
+        if self.tile.padded != self.tile.used:
+            return None
+        lanes = index.loop("n", self.tile.padded)
+        along = index.unravel(lanes, self.inner_extents())
+        acc = node(ops.LOCAL, (), "acc", self.c.fold.dtype, ())
+        at, value = self.result(read(acc), dict(zip(self.inner, along, strict=True)))
+        flat = index.ravel(at, self.c.store.target.shape)
+        if index.coefficient(flat, lanes) != 1 or is_awkward(value, lanes):
+            return None
+        return Store(self.c.store.target, index.unravel(flat, self.c.store.target.shape), value)
+
+    def result(self, total: Node, along: dict[Node, Node]) -> tuple[Counters, Node]:
+        """Where a sum's result goes and what is made of it.
+
+        Args:
+            total: the sum.
+            along: what stands for the counters in `inner`.
+        """
+        store = self.c.store
+        places = {k: index.replace(v, along) for k, v in self.places.items()}
+        places |= {k: v for k, v in along.items() if k not in places}
+        mark = node(ops.PRIVATE, (), "mark", total.dtype, ())
+        value = transforms.replace_value(store.value, self.c.fold, load(mark, ()))
+        value = flatten_loads(index.replace(value, places))
+        at = tuple(index.replace(i, places) for i in store.index)
+        return at, transforms.replace_value(value, load(mark, ()), total)
+
+    def inside(self, nest: Nest) -> Body:
+        return in_one_thread(self.recipe(nest))
 
 
-def pad_once(value: Node, target: Target) -> tuple[Body, Node] | None:
-    """A masked load becomes a plain one from a copy with the zeros in place.
+def _loops(counters: Sequence[Node]) -> Counters:
+    return tuple(c for c in counters if c.op is ops.RANGE)
 
-        x[i - 1] if 1 <= i <= n else 0   ->   padded[i], after padded[1 + j] = x[j] for all j
 
-    Returns:
-        the loops that fill the copy and the load from it, or None where there is no mask, or one
-        that says more than that the indices exist.
+def _ordered(rows: Node, other: Node, position: int) -> tuple[Node, Node]:
+    return (rows, other) if position == 0 else (other, rows)
+
+
+def fuse_terms(product: Node, terms: Counters) -> tuple[Node, Counters]:
+    """Neighbouring counters of a sum become one where all addresses stay linear in it.
+
+    sum over i in 4, j in 5 of a[5 * i + j] * b[i, j]   ->   sum over ij in 20 of a[ij] * b[ij]
     """
-    if value.op is not ops.LOAD or value.src[1] is index.TRUE:
-        return None
-    array, valid, *at = value.src
-    spans = [index.bounds(i) for i in at]
-    exists = _inside(at, array.shape)
-    if index.and_(exists, valid) is not exists:
-        return None
-    shape = tuple(high - low + 1 for low, high in spans)
-    if prod(shape) > 4 * array.size + 4096:
-        return None
-    padded = node(ops.SCRATCH, (), "padded", array.dtype, shape)
-    counters = tuple(index.loop(f"z{axis}", extent) for axis, extent in enumerate(shape))
-    source = tuple(index.add(c, low) for c, (low, _) in zip(counters, spans, strict=True))
-    fill: Body = (Assign(padded, counters, load(array, source, _inside(source, array.shape))),)
-    for counter in reversed(counters):
-        fill = loop(counter, fill)
-    moved = tuple(index.sub(i, low) for i, (low, _) in zip(at, spans, strict=True))
-    return _fill_in_vectors(fill, counters[-1], target), load(padded, moved)
+    made = list(terms)
+    position = 0
+    while position + 1 < len(made):
+        outer, inner = made[position : position + 2]
+        if outer.op is not ops.RANGE or inner.op is not ops.RANGE:
+            made.pop(position if outer.op is not ops.RANGE else position + 1)
+            continue
+        fused = index.loop(f"{outer.arg[0]}{inner.arg[0]}", size(outer) * size(inner))
+        places = {outer: index.floordiv(fused, size(inner)), inner: index.mod(fused, size(inner))}
+        tried = flatten_loads(index.replace(product, places))
+        if is_awkward(tried, fused):
+            position += 1
+        else:
+            product = tried
+            made[position : position + 2] = [fused]
+    return product, tuple(made)
 
 
-def _inside(at: Sequence[Node], shape: tuple[int, ...]) -> Node:
-    """The condition that an array of `shape` has an element at `at`."""
-    return index.and_(
-        *(
-            index.and_(index.le(0, i), index.le(i, extent - 1))
-            for i, extent in zip(at, shape, strict=True)
-        )
-    )
+def in_one_thread(body: Body) -> Body:
+    """The tree without parallel loops and with scratch memory of its thread's own."""
+    made: Body = ()
+    for statement in body:
+        if isinstance(statement, Loop):
+            kind = "serial" if statement.kind == "parallel" else statement.kind
+            statement = replace(statement, kind=kind, body=in_one_thread(statement.body))
+        made += (statement,)
+    return made
 
 
-def _fill_in_vectors(fill: Body, counter: Node, target: Target) -> Body:
-    """Scratch memory is filled a vector at a time along `counter`, the innermost loop."""
-    if counter.op is not ops.RANGE:
-        return _outermost_parallel(fill)
-    width = min(counter.arg[1], target.lanes(4))
-    fill, _, inner = transforms.split(fill, counter, width)
-    fill = transforms.mark(fill, inner, "vector", check=False)
-    rest = counter.arg[1] % width
-    if rest > 1:
-        tail = index.loop(f"{counter.arg[0]}t", rest)
-        fill = transforms.mark(fill, tail, "vector", check=False)
-    return _outermost_parallel(fill)
-
-
-def _outermost_parallel(body: Body) -> Body:
-    """Each phase's outer loops, fused until there are enough iterations for all threads."""
+def spread(body: Body) -> Body:
+    """Each phase's outer loops, fused until there are iterations for all threads, in parallel."""
     made: Body = ()
     for phase in body:
         while isinstance(phase, Loop) and phase.kind == "serial" and phase.size < 16:

@@ -16,9 +16,15 @@ from gradlet.ir import index, ops
 from gradlet.ir.node import Node, topological
 from gradlet.lower.loops import Assign, Body, Loop, assigns, rename
 
-LOOP, END, READ, WRITE, BROADCAST, LANE_NUMBERS, REDUCE_LANES, CHECK = (
-    "loop", "end", "read", "write", "broadcast", "lane_numbers", "reduce_lanes", "check",
+LOOP, END, READ, READ_STRIDED, WRITE, CHECK = (
+    "loop", "end", "read", "read_strided", "write", "check",
 )  # fmt: skip
+BROADCAST, LANE_NUMBERS, REDUCE_LANES, PREFIX_LANES, SHUFFLE_LANES = (
+    "broadcast", "lane_numbers", "reduce_lanes", "prefix_lanes", "shuffle_lanes",
+)  # fmt: skip
+
+
+STEPS = (-1, 2, 3, 4)  # of strided reads; lanes further apart are gathered one by one
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,11 @@ class Instruction:
     """`result = op(args)`. `op` is an elementwise Op or one of the names above.
 
     `arg` is the constant of CONST, the extent of a loop, the array of a read or write, the Op of
-    a reduction over lanes and the size that a check compares with. Reads and writes take
-    (address[, mask]) and (address, value); an address without lanes is where a vector starts.
+    a reduction or scan over lanes, the order of a shuffle, the size that a check compares with,
+    `seldom` of a WHERE so marked and True of arithmetic on an index that is never negative. Reads
+    and writes take (address[, mask]) and (address, value); an address without lanes is where a
+    vector starts. The lanes of a strided read, whose `arg` is (array, step), lie `step` elements
+    apart.
     """
 
     op: Any
@@ -57,7 +66,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class LinearProgram:
-    """A kernel ready to be rendered: its phases, and the arrays that they are given."""
+    """A kernel ready to be rendered: its phases, and the arrays that they are given.
+
+    `scratch` holds the PRIVATE arrays too.
+    """
 
     phases: tuple[Phase, ...]
     params: tuple[Node, ...]
@@ -75,8 +87,13 @@ def linearize(body: Body, params: tuple[Node, ...]) -> LinearProgram:
     """The tree's phases as instructions."""
     phases = tuple(_Linearizer(phase).phase() for phase in split_phases(body))
     arrays = [x for a in assigns(body) for x in (a.target, *_arrays(a.value))]
-    scratch = tuple(dict.fromkeys(x for x in arrays if x.op is ops.SCRATCH))
+    scratch = tuple(dict.fromkeys(x for x in arrays if x.op in (ops.SCRATCH, ops.PRIVATE)))
     return LinearProgram(phases, params, scratch)
+
+
+def private_bytes(array: Node) -> int:
+    """Bytes from one thread's copy of a private array to the next: whole cache lines."""
+    return -(-array.size * array.dtype.itemsize // 128) * 128
 
 
 def split_phases(body: Body) -> list[Body]:
@@ -108,6 +125,7 @@ class _Linearizer:
         self.scopes = [_Scope(None)]
         self.lane_counter: Node | None = None
         self.lanes = 0
+        self.lane_counters: set[Node] = set()  # of the vector loops so far
         self.momentary: dict[Node, Value] = {}  # values that the next assignment may change
         self.volatile: dict[Node, bool] = {}
 
@@ -149,12 +167,23 @@ class _Linearizer:
                 self.lane_counter, self.lanes = statement.counter, statement.size
                 self.run(statement.body)
                 self.lane_counter, self.lanes = None, 0
+                self.lane_counters.add(statement.counter)
             else:
+                self.forget_lanes(statement.counter)
                 counter = self.value(dtypes.index)
                 self.scopes.append(_Scope(statement.counter, known={statement.counter: counter}))
                 self.run(statement.body)
                 inner = self.scopes.pop()
                 self.emit_loop(counter, statement.size, inner)
+
+    def forget_lanes(self, counter: Node) -> None:
+        """What is known as a vector over `counter` is not known in a plain loop over it."""
+        if counter in self.lane_counters:
+            self.lane_counters.remove(counter)
+            for scope in self.scopes:
+                stale = [x for x in scope.known if counter in index.variables(x)]
+                for x in stale:
+                    del scope.known[x]
 
     def assign(self, a: Assign) -> None:
         self.momentary = {}
@@ -184,6 +213,9 @@ class _Linearizer:
         if x.op is not ops.LOAD:
             return x.src
         flat, valid = self.flat_address(x.src[0], x.src[2:]), x.src[1]
+        if self.step_of(x) is not None:
+            assert self.lane_counter is not None
+            flat = index.replace(flat, {self.lane_counter: index.const(0)})
         return (flat,) if valid is index.TRUE else (flat, valid)
 
     def flat_address(self, array: Node, at: tuple[Node, ...]) -> Node:
@@ -192,6 +224,13 @@ class _Linearizer:
         if self.lane_counter is not None and index.coefficient(flat, self.lane_counter) == 1:
             return index.replace(flat, {self.lane_counter: index.const(0)})
         return flat
+
+    def step_of(self, x: Node) -> int | None:
+        """How far apart the lanes of a load lie, if they are best read by whole vectors."""
+        if self.lane_counter is None or x.src[1] is not index.TRUE:
+            return None
+        step = index.coefficient(index.ravel(x.src[2:], x.src[0].shape), self.lane_counter)
+        return step if step in STEPS else None
 
     def address(self, array: Node, at: tuple[Node, ...]) -> tuple[Value, bool]:
         """The address, and whether a whole vector of elements is meant."""
@@ -235,6 +274,10 @@ class _Linearizer:
         """Writes the instruction for one node into a scope."""
         if x.op is ops.LOAD:
             address, mask = args[0], args[1:]
+            step = self.step_of(x)
+            if lanes and step is not None:
+                arg = (x.src[0], step)
+                return self.emit(scope, READ_STRIDED, (address,), x.dtype, lanes, arg)
             if lanes and not any(self.lane_counter in index.variables(i) for i in x.src[2:]):
                 address = self.spread(address, scope)  # only the mask differs between lanes
             if lanes and mask and not mask[0].lanes:
@@ -246,13 +289,17 @@ class _Linearizer:
             return self.emit(scope, ops.CONST, (), x.dtype, 0, x.value)
         if x.op is ops.ACROSS:
             return self.emit(scope, REDUCE_LANES, args, x.dtype, 0, x.arg)
+        if x.op is ops.SHUFFLE:
+            return self.emit(scope, SHUFFLE_LANES, args, x.dtype, lanes, x.arg)
+        if x.op is ops.PREFIX:
+            return self.emit(scope, PREFIX_LANES, args, x.dtype, lanes, x.arg)
         if lanes:
             args = tuple(a if a.lanes else self.spread(a, scope) for a in args)
         if x.op is ops.CHECKED:
             return self.emit(scope, CHECK, args, x.dtype, lanes, x.arg)
         assert x.op.elementwise, f"{x.op} cannot stand in a kernel's expression"
         nonnegative = x.dtype is dtypes.index and index.bounds(x.src[0])[0] >= 0
-        return self.emit(scope, x.op, args, x.dtype, lanes, nonnegative or None)
+        return self.emit(scope, x.op, args, x.dtype, lanes, x.arg or nonnegative or None)
 
     def spread(self, value: Value, scope: _Scope | None = None) -> Value:
         scope = scope or self.scopes[-1]

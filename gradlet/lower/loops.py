@@ -28,7 +28,7 @@ from gradlet.ir.ops import Op
 class Assign:
     """`target[at] = value`, or `target[at] op= value` with an `accumulate` op.
 
-    `target` is a PARAM, LOCAL or SCRATCH node; `value` a scalar expression.
+    `target` is a PARAM, LOCAL, PRIVATE or SCRATCH node; `value` a scalar expression.
     """
 
     target: Node
@@ -131,7 +131,7 @@ def rename(body: Body, replacements: dict[Node, Node]) -> Body:
 
 
 def read(array: Node, *at: Node) -> Node:
-    """The element of a LOCAL, SCRATCH or PARAM array at `at`."""
+    """The element of a LOCAL, PRIVATE, SCRATCH or PARAM array at `at`."""
     return load(array, at)
 
 

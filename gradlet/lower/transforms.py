@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 
 from gradlet.ir import build, index, ops
 from gradlet.ir.node import Node, node, topological
@@ -113,6 +114,8 @@ def mark(body: Body, counter: Node, kind: str, check: bool = True) -> Body:
             raise ScheduleError(f"{counter.arg[0]} is not innermost and cannot be a vector")
         if check and kind in ("parallel", "vector"):
             _require_independent(found)
+        if check and kind == "parallel":
+            _require_own_locals(found)
         return (replace(found, kind=kind),)
 
     return change_loop(body, counter, change)
@@ -132,7 +135,7 @@ def _require_independent(found: Loop) -> None:
     """Iterations may run at once if none adds into a place that another one writes."""
     begun = {a.target for a in assigns(found.body) if a.accumulate is None}
     for a in assigns(found.body):
-        shared = a.target.op is not ops.LOCAL or a.target not in begun
+        shared = a.target.op not in (ops.LOCAL, ops.PRIVATE) or a.target not in begun
         if shared and not any(found.counter in index.variables(i) for i in a.at):
             raise ScheduleError(f"iterations of {found.counter.arg[0]} write to one place")
         scattered = any(x.op is ops.CHECKED for i in a.at for x in _nodes(i))
@@ -140,8 +143,27 @@ def _require_independent(found: Loop) -> None:
             raise ScheduleError(f"iterations of {found.counter.arg[0]} may meet in one place")
 
 
+def _require_own_locals(found: Loop) -> None:
+    """Threads do not see each other's locals: a parallel loop may use those it begins alone."""
+    begun: set[Node] = set()
+    for a in assigns(found.body):
+        used = {x.src[0] for x in topological([a.value]) if x.op is ops.LOAD}
+        used |= set() if a.accumulate is None else {a.target}
+        for array in used - begun:
+            if array.op in (ops.LOCAL, ops.PRIVATE):
+                raise ScheduleError(f"iterations of {found.counter.arg[0]} share {array.arg}")
+        begun.add(a.target)
+
+
 def _plain_axis(a: Assign, counter: Node) -> bool:
-    return any(i is counter for i in a.at)
+    """True if one index alone keeps iterations apart: `counter * 8 + k` with k below 8."""
+    for i in a.at:
+        step = index.coefficient(i, counter)
+        if step:
+            low, high = index.bounds(index.sub(i, index.scale(counter, step)))
+            if high - low < abs(step):
+                return True
+    return False
 
 
 def _nodes(x: Node) -> list[Node]:
@@ -156,13 +178,19 @@ def distribute(body: Body, counter: Node) -> Body:
           for k in 9: acc[] += f           for j in 4: acc[j] += f
           out[j] = acc[]                 for j in 4: out[j] = acc[j]
 
-    Iterations of the loop must not depend on each other.
+    Iterations of the loop must not depend on each other, but may add into one value from before
+    the loop, and a local array that has an axis for the counter already needs no other.
     """
     if counter.op is not ops.RANGE:
         return body
 
     def change(found: Loop) -> Body:
-        local = {a.target for a in assigns(found.body) if a.target.op is ops.LOCAL}
+        own = [a for a in assigns(found.body) if a.target.op is ops.LOCAL]
+        local = {
+            a.target
+            for a in own
+            if a.accumulate is None and not any(counter in index.variables(i) for i in a.at)
+        }
         wider = {
             array: node(ops.LOCAL, (), array.arg, array.dtype, (*array.shape, found.size))
             for array in local
@@ -175,11 +203,12 @@ def distribute(body: Body, counter: Node) -> Body:
 
 def _push(body: Body, counter: Node, kind: str) -> Body:
     made: list[Statement] = []
-    for statement in body:
-        if isinstance(statement, Loop):
-            made.append(replace(statement, body=_push(statement.body, counter, kind)))
+    for is_loop, run in groupby(body, lambda s: isinstance(s, Loop)):
+        if is_loop:
+            inner = (s for s in run if isinstance(s, Loop))
+            made += [replace(s, body=_push(s.body, counter, kind)) for s in inner]
         else:
-            made.extend(loop(counter, (statement,), kind))
+            made += loop(counter, tuple(run), kind)
     return tuple(made)
 
 
@@ -257,6 +286,36 @@ def privatize(body: Body, counter: Node, target: Node) -> Body:
     return change_loop(body, outermost, surround)
 
 
+def scan_in_lanes(body: Body, counter: Node) -> Body:
+    """A loop that carries a value is done by lanes: they are scanned, the carry goes on top.
+
+    for ki in 16:                    for ki in vector 16:
+      carry[] += f               ->    prefix[ki] = prefix_add(f)
+      out[ki] = carry[]                out[ki] = carry[] + prefix[ki]
+                                     carry[] += prefix[15]
+    """
+    size = counter.arg[1]
+
+    def change(found: Loop) -> Body:
+        if len(found.body) != 2 or not all(isinstance(s, Assign) for s in found.body):
+            raise ScheduleError(f"{counter.arg[0]} holds more than a scan")
+        update, store = assigns(found.body)
+        op, carry = update.accumulate, update.target
+        if op is None or update.at or carry.op is not ops.LOCAL:
+            raise ScheduleError(f"{counter.arg[0]} carries no single value")
+        lanes = node(ops.LOCAL, (), f"{carry.arg}_prefix", carry.dtype, (size,))
+        within = node(ops.PREFIX, (update.value,), op, carry.dtype, ())
+        whole = build.binary(op, read(carry), read(lanes, counter))
+        step: Body = (
+            Assign(lanes, (counter,), within),
+            replace(store, value=replace_value(store.value, read(carry), whole)),
+        )
+        last = Assign(carry, (), read(lanes, index.const(size - 1)), op)
+        return (*loop(counter, step, "vector"), last)
+
+    return change_loop(body, counter, change)
+
+
 def _outermost_reduction_loop(body: Body, counter: Node) -> Node:
     """The outermost loop around `counter` that holds nothing but one chain of loops."""
     best = counter
@@ -286,7 +345,7 @@ def stage(
     Returns:
         the loops that fill the scratch, the tree that reads it, and the scratch array.
     """
-    missing = index.variables(value) - set(counters)
+    missing = index.variables(value) & {found.counter for found in loops(body)} - set(counters)
     if missing:
         names = ", ".join(str(c.arg[0]) for c in missing)
         raise ScheduleError(f"the staged expression also varies with {names}")

@@ -13,7 +13,8 @@ from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value, split
 from gradlet.lower.loops import Assign, Body, Loop, show
 
 _KINDS = ("serial", "parallel", "unroll", "vector")
-_WITHIN = (ops.RANGE, ops.CONST, ops.CHECKED, ops.ACROSS)
+_WITHIN = (ops.RANGE, ops.CONST, ops.CHECKED, ops.ACROSS, ops.PREFIX, ops.SHUFFLE)
+_ARRAYS = (ops.PARAM, ops.LOCAL, ops.PRIVATE, ops.SCRATCH)
 
 
 def verify_loops(body: Body) -> None:
@@ -24,7 +25,7 @@ def verify_loops(body: Body) -> None:
     """
     scratch: set[Node] = set()
     for phase in split_phases(body):
-        begun = set(scratch)  # local arrays do not outlive a phase
+        begun = set(scratch)  # other arrays do not outlive a phase
         for statement in phase:
             _verify_tree(statement, (), begun)
         scratch.update(array for array in begun if array.op is ops.SCRATCH)
@@ -64,7 +65,7 @@ def _verify_assign(a: Assign, counters: set[Node], begun: set[Node]) -> None:
             ready = array.op is ops.PARAM or array in begun
             _need(ready, f"{array.arg} is read before it is written", a)
         else:
-            array_or_leaf = x.op in _WITHIN or x.op in (ops.PARAM, ops.LOCAL, ops.SCRATCH)
+            array_or_leaf = x.op in (*_WITHIN, *_ARRAYS)
             _need(array_or_leaf or x.op.elementwise, f"{x.op} cannot stand in a tree", a)
     ready = a.accumulate is None or a.target.op is ops.PARAM or a.target in begun
     _need(ready, f"{a.target.arg} is added to before it is written", a)
@@ -129,7 +130,7 @@ class _PhaseCheck:
 
 def _mistyped(i: Instruction, arrays: set[Node]) -> str | None:
     """What is wrong with the arguments' dtypes and lanes."""
-    if i.op in (linear.READ, linear.WRITE):
+    if i.op in (linear.READ, linear.READ_STRIDED, linear.WRITE):
         return _misused(i, arrays)
     result = i.result
     assert result is not None
@@ -138,6 +139,8 @@ def _mistyped(i: Instruction, arrays: set[Node]) -> str | None:
         right = lanes == {0} and result.lanes > 0
     elif i.op is linear.REDUCE_LANES:
         right = 0 not in lanes and result.lanes == 0
+    elif i.op in (linear.PREFIX_LANES, linear.SHUFFLE_LANES):
+        right = lanes == {result.lanes} and result.lanes > 0
     elif i.op is linear.CHECK or isinstance(i.op, Op):
         right = lanes <= {result.lanes}
     else:
@@ -154,12 +157,13 @@ def _mistyped(i: Instruction, arrays: set[Node]) -> str | None:
 def _misused(i: Instruction, arrays: set[Node]) -> str | None:
     """What is wrong with a read or a write."""
     address, *rest = i.args
-    if i.arg not in arrays:
-        return f"{i.arg} is not an array of this phase"
+    array = i.arg[0] if i.op is linear.READ_STRIDED else i.arg
+    if array not in arrays:
+        return f"{array} is not an array of this phase"
     if address.dtype is not dtypes.index:
         return f"the address is {address.dtype.name}"
-    moved = i.result if i.op is linear.READ else rest[0]
-    if moved is None or moved.dtype is not i.arg.dtype:
+    moved = rest[0] if i.op is linear.WRITE else i.result
+    if moved is None or moved.dtype is not array.dtype:
         return "the dtype is not the array's"
     if address.lanes not in (0, moved.lanes):
         return f"{address.lanes} addresses for {moved.lanes} lanes"

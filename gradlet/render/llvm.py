@@ -1,15 +1,19 @@
 """Linear programs as LLVM IR text: a table of op -> instruction, and the frame around it.
 
-Each phase is one function `void name(ptr args, i64 begin, i64 end)`. `args` holds the addresses
-of the status words, of the params and of the scratch arrays. A check that fails writes
+Each phase is one function `void name(ptr args, i64 begin, i64 end, i64 thread)`. `args` holds the
+addresses of the status words, of the params and of the scratch arrays; of a private array each
+thread has its own copy, one behind the other. A check that fails writes
 (1, index, size) into the status words and goes on with index 0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from gradlet.base import dtypes
 from gradlet.base.target import Target
-from gradlet.ir import ops
+from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value
@@ -38,7 +42,8 @@ class _Module:
         width = self.target.vector_bytes * 8
         return (
             f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" '
-            f'"min-legal-vector-width"="{width}" }}'
+            f'"min-legal-vector-width"="{width}" }}\n'
+            '!0 = !{!"branch_weights", i32 1, i32 1048575}'
         )
 
 
@@ -73,17 +78,21 @@ class _Function:
             ["ptr %status", *(f"ptr noalias align 16 %a{i}" for i in range(len(arrays)))]
         )
         inner = f"define internal void @{self.name}_body({formal}, i64 %begin, i64 %end) #0 {{"
-        wrapper = self.wrapper(len(arrays))
+        wrapper = self.wrapper(arrays)
         return "\n".join([inner, "entry:", *self.lines, "  ret void", "}", wrapper])
 
-    def wrapper(self, count: int) -> str:
+    def wrapper(self, arrays: Sequence[Node]) -> str:
         """The exported function: fetches the addresses and calls the body."""
-        lines = [f"define void @{self.name}(ptr %args, i64 %begin, i64 %end) #0 {{"]
+        formal = "ptr %args, i64 %begin, i64 %end, i64 %thread"
+        lines = [f"define void @{self.name}({formal}) #0 {{"]
         actual = []
-        for i in range(count + 1):
+        strides = [linear.private_bytes(a) if a.op is ops.PRIVATE else 0 for a in arrays]
+        for i, stride in enumerate((0, *strides)):
             lines.append(f"  %g{i} = getelementptr ptr, ptr %args, i64 {i}")
             lines.append(f"  %p{i} = load ptr, ptr %g{i}")
-            actual.append(f"ptr %p{i}")
+            lines.append(f"  %o{i} = mul i64 %thread, {stride}")
+            lines.append(f"  %q{i} = getelementptr i8, ptr %p{i}, i64 %o{i}")
+            actual.append(f"ptr %q{i}")
         lines.append(f"  call void @{self.name}_body({', '.join(actual)}, i64 %begin, i64 %end)")
         return "\n".join([*lines, "  ret void", "}"])
 
@@ -99,11 +108,22 @@ class _Function:
         self.lines.append(f"  {name} = {text}")
         return name
 
-    def call(self, result: str, function: str, *arguments: tuple[str, str]) -> str:
+    def call(self, result: str, function: str, *arguments: tuple[str, str], flags: str = "") -> str:
         """A call, declared on first use. Arguments are (type, name)."""
         formal = ", ".join(t for t, _ in arguments)
         self.module.declarations.add(f"declare {result} @{function}({formal})")
-        return self.put(f"call {result} @{function}({', '.join(f'{t} {n}' for t, n in arguments)})")
+        actual = ", ".join(f"{t} {n}" for t, n in arguments)
+        return self.put(f"call {flags}{result} @{function}({actual})")
+
+    def put_seldom(self, condition: str, text: str, kind: str, otherwise: str) -> str:
+        """One instruction in a block of its own, into which LLVM moves what only it needs."""
+        before, label = self.block, self.new("seldom")[1:]
+        self.lines.append(f"  br i1 {condition}, label %{label}, label %{label}.end, !prof !0")
+        self.begin_block(label)
+        rare = self.put(text)
+        self.lines.append(f"  br label %{label}.end")
+        self.begin_block(f"{label}.end")
+        return self.put(f"phi {kind} [ {otherwise}, %{before} ], [ {rare}, %{label} ]")
 
     def begin_block(self, name: str) -> None:
         self.lines.append(f"{name}:")
@@ -176,6 +196,32 @@ class _Function:
             return self.put(f"icmp ne {kind} {loaded}, zeroinitializer")
         return loaded
 
+    def strided_read(self, i: Instruction, result: Value) -> str:
+        """Whole vectors from the first lane to the last, from which lanes are picked in pairs.
+
+        The last vector ends with the last lane, so that nothing beyond the array is read.
+        """
+        (array, step), (address,) = i.arg, i.args
+        lanes, dtype = result.lanes, result.dtype
+        kind = type_of(dtype, lanes, in_memory=True)
+        span = abs(step) * (lanes - 1)
+        first = min(0, step * (lanes - 1))
+        starts = [*range(0, span + 1 - lanes, lanes), span + 1 - lanes]
+        found = "poison"
+        for start in starts:
+            element = scalar_type(dtype, in_memory=True)
+            at = self.put(f"add i64 {self.names[address.number]}, {first + start}")
+            place = self.put(f"getelementptr {element}, ptr {self.pointer[array]}, i64 {at}")
+            part = self.put(f"load {kind}, ptr {place}, align {dtype.itemsize}")
+            order = []
+            for lane in range(lanes):
+                offset = step * lane - first - start
+                order.append(lanes + offset if 0 <= offset < lanes else lane)
+            found = self.shuffle(found, part, kind, order)
+        if dtype is dtypes.bool_:
+            return self.put(f"icmp ne {kind} {found}, zeroinitializer")
+        return found
+
     def masked_read(self, i: Instruction, result: Value, kind: str) -> str:
         lanes, address = result.lanes, i.args[0]
         element = scalar_type(result.dtype, in_memory=True)
@@ -224,6 +270,8 @@ class _Function:
             return literal(i.arg, result.dtype)
         if i.op is linear.READ:
             return self.read(i, result)
+        if i.op is linear.READ_STRIDED:
+            return self.strided_read(i, result)
         if i.op is linear.BROADCAST:
             return self.broadcast(i.args[0], result.lanes)
         if i.op is linear.LANE_NUMBERS:
@@ -231,6 +279,11 @@ class _Function:
             return f"<{numbers}>"
         if i.op is linear.REDUCE_LANES:
             return self.across(i, result)
+        if i.op is linear.SHUFFLE_LANES:
+            a, b = (self.names[v.number] for v in i.args)
+            return self.shuffle(a, b, type_of(result.dtype, result.lanes), i.arg)
+        if i.op is linear.PREFIX_LANES:
+            return self.prefix(i, result)
         if i.op is linear.CHECK:
             return self.check(i, result)
         names = [self.names[a.number] for a in i.args]
@@ -264,6 +317,25 @@ class _Function:
         elif i.arg in (ops.MAXIMUM, ops.MINIMUM):
             word = ("u" if dtype.is_unsigned else "s") + word
         return self.call(scalar, f"llvm.vector.reduce.{word}.{suffix}", (kind, name))
+
+    def prefix(self, i: Instruction, result: Value) -> str:
+        """Each lane reduced with those before it: with 1 lane before it, then 2, 4, ... more."""
+        zero = -0.0 if result.dtype.is_float and i.arg is ops.ADD else None
+        start = build.identity_value(i.arg, result.dtype) if zero is None else zero
+        splat = f"splat ({scalar_type(result.dtype)} {literal(start, result.dtype)})"
+        name, step = self.names[i.args[0].number], 1
+        combine = replace(i, op=i.arg)
+        while step < result.lanes:
+            order = [(lane - step) % (2 * result.lanes) for lane in range(result.lanes)]
+            moved = self.shuffle(name, splat, type_of(result.dtype, result.lanes), order)
+            name = RULES[i.arg](self, [name, moved], result.dtype, result, combine)
+            step *= 2
+        return name
+
+    def shuffle(self, a: str, b: str, kind: str, order: Sequence[int]) -> str:
+        """The lanes `order` of the two vectors `a` and `b`, one behind the other."""
+        lanes = ", ".join(f"i32 {lane}" for lane in order)
+        return self.put(f"shufflevector {kind} {a}, {kind} {b}, <{len(order)} x i32> <{lanes}>")
 
     def check(self, i: Instruction, result: Value) -> str:
         """The index if it is in range, else 0 and a report."""

@@ -11,8 +11,6 @@ from gradlet.ir import ops
 from gradlet.lower.linear import Instruction, Value
 from gradlet.render.llvm_types import literal, scalar_type, suffix_of, type_of
 
-_LIBM = {ops.ERF: "erf", ops.TANH: "tanh", ops.SIN: "sin", ops.COS: "cos", ops.POW: "pow",
-         ops.EXP: "exp", ops.LOG: "log"}  # fmt: skip
 _FLOAT_BINARY = {ops.ADD: "fadd contract", ops.SUB: "fsub contract", ops.MUL: "fmul contract",
                  ops.DIV: "fdiv"}  # fmt: skip
 _INT_BINARY = {ops.ADD: "add", ops.SUB: "sub", ops.MUL: "mul", ops.AND: "and", ops.OR: "or",
@@ -21,7 +19,8 @@ BOOL_BINARY = {ops.ADD: "or", ops.MUL: "and", ops.AND: "and", ops.OR: "or", ops.
                 ops.MAXIMUM: "or", ops.MINIMUM: "and"}  # fmt: skip
 _FLOAT_COMPARE = {ops.EQ: "oeq", ops.LT: "olt", ops.LE: "ole"}
 _INT_COMPARE = {ops.EQ: "eq", ops.LT: "lt", ops.LE: "le"}
-_INTRINSIC = {ops.SQRT: "sqrt", ops.FLOOR: "floor", ops.MAXIMUM: "maximum", ops.MINIMUM: "minimum"}
+_INTRINSIC = {ops.SQRT: "sqrt", ops.FLOOR: "floor", ops.MAXIMUM: "maximum", ops.MINIMUM: "minimum",
+              ops.SIN: "sin", ops.COS: "cos"}  # fmt: skip
 
 
 class Writer(Protocol):
@@ -31,8 +30,12 @@ class Writer(Protocol):
         """One instruction; returns the name of its result."""
         ...
 
-    def call(self, result: str, function: str, *arguments: tuple[str, str]) -> str:
+    def call(self, result: str, function: str, *arguments: tuple[str, str], flags: str = "") -> str:
         """A call of a function that is declared on first use."""
+        ...
+
+    def put_seldom(self, condition: str, text: str, kind: str, otherwise: str) -> str:
+        """One instruction that is reached only if `condition`, which is seldom."""
         ...
 
 
@@ -86,26 +89,14 @@ def _absolute(f: Writer, names: list[str], dtype: DType, result: Value, i: Instr
 def _intrinsic(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     kind, suffix = type_of(dtype, result.lanes), suffix_of(dtype, result.lanes)
     if dtype.is_float:
-        return f.call(kind, f"llvm.{_INTRINSIC[i.op]}.{suffix}", *((kind, n) for n in names))
+        # Which of 0.0 and -0.0 is larger is left open: to decide it would double the work.
+        flags = "nsz " if i.op in (ops.MAXIMUM, ops.MINIMUM) else ""
+        function = f"llvm.{_INTRINSIC[i.op]}.{suffix}"
+        return f.call(kind, function, *((kind, n) for n in names), flags=flags)
     if dtype is dtypes.bool_:
         return _binary(f, names, dtype, result, i)
     word = ("s" if dtype.kind == "int" else "u") + ("max" if i.op is ops.MAXIMUM else "min")
     return f.call(kind, f"llvm.{word}.{suffix}", *((kind, n) for n in names))
-
-
-def _library(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    """A call of the C library, lane by lane."""
-    scalar = scalar_type(dtype)
-    function = _LIBM[i.op] + ("f" if dtype is dtypes.float32 else "")
-    if not result.lanes:
-        return f.call(scalar, function, *((scalar, n) for n in names))
-    kind = type_of(dtype, result.lanes)
-    made = "poison"
-    for lane in range(result.lanes):
-        parts = [f.put(f"extractelement {kind} {n}, i64 {lane}") for n in names]
-        one = f.call(scalar, function, *((scalar, p) for p in parts))
-        made = f.put(f"insertelement {kind} {made}, {scalar} {one}, i64 {lane}")
-    return made
 
 
 def _shift(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
@@ -176,7 +167,13 @@ def _float_remainder(f: Writer, names: list[str], dtype: DType, result: Value) -
 
 def _where(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     flags, kind = type_of(dtypes.bool_, result.lanes), type_of(result.dtype, result.lanes)
-    return f.put(f"select {flags} {names[0]}, {kind} {names[1]}, {kind} {names[2]}")
+    select = f"select {flags} {names[0]}, {kind} {names[1]}, {kind} {names[2]}"
+    if i.arg != "seldom":
+        return f.put(select)
+    some = names[0]
+    if result.lanes:
+        some = f.call("i1", f"llvm.vector.reduce.or.v{result.lanes}i1", (flags, names[0]))
+    return f.put_seldom(some, select, kind, names[2])
 
 
 def _bitcast(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
@@ -202,9 +199,7 @@ def _cast(f: Writer, names: list[str], dtype: DType, result: Value, i: Instructi
     if dtype.is_float and wanted.is_float:
         word = "fpext" if wanted.bits > dtype.bits else "fptrunc"
     elif dtype.is_float:
-        sign = "s" if wanted.kind == "int" else "u"
-        function = f"llvm.fpto{sign}i.sat.{suffix_of(wanted, lanes)}.{suffix_of(dtype, lanes)}"
-        return f.call(after, function, (before, names[0]))
+        return _float_to_int(f, names[0], dtype, wanted, lanes)
     elif wanted.is_float:
         word = "sitofp" if dtype.kind == "int" else "uitofp"
     elif before == after:
@@ -214,6 +209,31 @@ def _cast(f: Writer, names: list[str], dtype: DType, result: Value, i: Instructi
     else:
         word = "sext" if dtype.kind == "int" else "zext"
     return f.put(f"{word} {before} {names[0]} to {after}")
+
+
+def _float_to_int(f: Writer, name: str, dtype: DType, wanted: DType, lanes: int) -> str:
+    """What does not fit becomes 0 before the conversion, and the nearest integer behind it.
+
+    LLVM's own saturating conversion takes vectors apart.
+    """
+    if dtype is dtypes.float16:  # does not hold the bounds of most integers
+        name = f.put(f"fpext {type_of(dtype, lanes)} {name} to {type_of(dtypes.float32, lanes)}")
+        dtype = dtypes.float32
+    before, after = type_of(dtype, lanes), type_of(wanted, lanes)
+    flags, signed = type_of(dtypes.bool_, lanes), wanted.kind == "int"
+    low, beyond = (_splat(float(bound), dtype, lanes) for bound in (wanted.min, wanted.max + 1))
+    above = f.put(f"fcmp oge {before} {name}, {low}")
+    below = f.put(f"fcmp olt {before} {name}, {beyond}")
+    inside = f.put(f"and {flags} {above}, {below}")
+    safe = f.put(f"select {flags} {inside}, {before} {name}, {before} {_splat(0, dtype, lanes)}")
+    value = f.put(f"fpto{'s' if signed else 'u'}i {before} {safe} to {after}")
+    for limit, test in ((wanted.min, f"olt {before} {name}, {low}"),
+                        (wanted.max, f"oge {before} {name}, {beyond}"))[not signed :]:  # fmt: skip
+        out = f.put(f"fcmp {test}")
+        value = f.put(
+            f"select {flags} {out}, {after} {_splat(limit, wanted, lanes)}, {after} {value}"
+        )
+    return value
 
 
 def _widen_bfloat(f: Writer, name: str, lanes: int) -> str:
@@ -244,8 +264,7 @@ def _narrow_bfloat(f: Writer, name: str, lanes: int) -> str:
 RULES: dict[ops.Op, Rule] = {
     **dict.fromkeys((ops.ADD, ops.SUB, ops.MUL, ops.DIV, ops.AND, ops.OR, ops.XOR), _binary),
     **dict.fromkeys((ops.EQ, ops.LT, ops.LE), _compare),
-    **dict.fromkeys((ops.MAXIMUM, ops.MINIMUM, ops.SQRT, ops.FLOOR), _intrinsic),
-    **dict.fromkeys(_LIBM, _library),
+    **dict.fromkeys(_INTRINSIC, _intrinsic),
     **dict.fromkeys((ops.SHL, ops.SHR), _shift),
     **dict.fromkeys((ops.FLOORDIV, ops.MOD), _divide),
     ops.NEG: _negate,

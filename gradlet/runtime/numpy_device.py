@@ -165,6 +165,12 @@ def _reduce(n: Node, x: np.ndarray) -> np.ndarray:
     return _REDUCERS[op].reduce(wide, axis=axes, dtype=wide.dtype, initial=start)
 
 
+def _scan(n: Node, x: np.ndarray) -> np.ndarray:
+    op, axis = n.arg
+    wide = _accumulator(x, n.dtype)
+    return _REDUCERS[op].accumulate(wide, axis=axis, dtype=wide.dtype)
+
+
 def _fold(n: Node, x: np.ndarray) -> np.ndarray:
     axis, _, stride, dilation = n.arg
     result = _accumulator(np.zeros(n.shape), n.dtype)
@@ -208,7 +214,9 @@ NUMPY: dict[Op, Row] = {
     ops.NEG: _elementwise(np.negative),
     ops.ABS: _elementwise(np.abs),
     ops.EXP: _elementwise(np.exp),
+    ops.EXP2: _elementwise(np.exp2),
     ops.LOG: _elementwise(np.log),
+    ops.LOG2: _elementwise(np.log2),
     ops.SIN: _elementwise(np.sin),
     ops.COS: _elementwise(np.cos),
     ops.TANH: _elementwise(np.tanh),
@@ -243,6 +251,7 @@ NUMPY: dict[Op, Row] = {
     ops.FLIP: lambda n, x: np.flip(x, n.arg),
     ops.WINDOW: _window,
     ops.REDUCE: _reduce,
+    ops.SCAN: _scan,
     ops.FOLD: _fold,
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,

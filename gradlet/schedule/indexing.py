@@ -85,7 +85,8 @@ class Indexer:
         positions = x.src[source]
         value = self.element(positions, at[: positions.ndim], valid)
         size = x.src[0].shape[source - 1]
-        return node(ops.CHECKED, (build.cast(value, dtypes.index),), size, dtypes.index, ())
+        place = index.simplify(build.cast(value, dtypes.index))
+        return index.simplify(node(ops.CHECKED, (place,), size, dtypes.index, ()))
 
     def _padded(self, x: Node, at: Indices, valid: Node) -> Node:
         inside: list[Node] = []
@@ -123,19 +124,26 @@ class Indexer:
         source = x.src[0]
         if 0 in source.shape:
             return build.const(0, x.dtype)
-        k = self.fresh(source.shape[-1])
-        start = index.sub(at[axis], index.scale(k, dilation))
-        window = index.floordiv(start, stride)
-        here = index.and_(
-            index.le(0, start),
-            index.le(start, (source.shape[axis] - 1) * stride),
-            index.eq(index.mod(start, stride), 0),
-        )
+        windows, size = source.shape[axis], source.shape[-1]
+        if dilation == 1:  # every stride-th k meets a window, from the remainder on
+            term = self.fresh(-(-size // stride))
+            k = index.add(index.mod(at[axis], stride), index.scale(term, stride))
+            window = index.sub(index.floordiv(at[axis], stride), term)
+            here = index.and_(index.le(0, window), index.lt(window, windows), index.lt(k, size))
+        else:
+            term = k = self.fresh(size)
+            start = index.sub(at[axis], index.scale(k, dilation))
+            window = index.floordiv(start, stride)
+            here = index.and_(
+                index.le(0, start),
+                index.le(start, (windows - 1) * stride),
+                index.eq(index.mod(start, stride), 0),
+            )
         both = index.and_(valid, here)
         value = self.element(source, (*at[:axis], window, *at[axis + 1 :], k), both)
         if not zero_outside(value, both):
             value = choose(here, value)
-        return fold_ranges(ops.ADD, value, [k])
+        return fold_ranges(ops.ADD, value, [term])
 
     def _product(self, product: Node, at: Indices, valid: Node) -> Node:
         """a * b where one factor alone carries the mask, if the other is safe to read anyway."""

@@ -3,7 +3,7 @@
 Everything between two stored nodes is computed inside the kernel of the later one and never
 reaches memory. The choice, in order:
 
-1. sinks are stored, and scatters;
+1. sinks are stored, and scatters and scans;
 2. the operands of a contraction are stored, because it reads each element many times;
 3. a reduction takes the elementwise chain behind it along as an epilogue, as long as the chain
    has one consumer a node; the end of the chain is stored;
@@ -20,9 +20,9 @@ from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
 
 # Rough cost of an op, in units of one vector addition.
-_COST = {
-    ops.EXP: 8, ops.LOG: 10, ops.SIN: 20, ops.COS: 20, ops.TANH: 20, ops.ERF: 20, ops.POW: 40,
-    ops.DIV: 3, ops.SQRT: 4, ops.FLOORDIV: 8, ops.MOD: 8,
+COST = {
+    ops.EXP: 8, ops.EXP2: 8, ops.LOG: 12, ops.LOG2: 12, ops.SIN: 11, ops.COS: 11, ops.TANH: 9,
+    ops.ERF: 16, ops.POW: 50, ops.DIV: 3, ops.SQRT: 4, ops.FLOORDIV: 8, ops.MOD: 8,
 }  # fmt: skip
 _COST_OF_MEMORY = 7.0  # one element written or read, in the same unit
 _LARGEST_EXPRESSION = 400  # ops in one kernel, lest compile time run away
@@ -57,7 +57,7 @@ def partition(sinks: Sequence[Node]) -> Partition:
     result = Partition(order)
     stored = set(sinks)
     for current in order:
-        if current.op is ops.SCATTER:
+        if current.op in (ops.SCATTER, ops.SCAN):
             stored.add(current)
         elif is_contraction(current):
             stored.update(_beneath_movement(operand) for operand in current.src[0].src)
@@ -125,10 +125,13 @@ def _close_reductions(
         path = [current]
         while path[0] not in stored:
             between = follow(path[0])
-            if not between:
+            if between:
+                claimed.update(between)
+                path.insert(0, between[-1])
+            elif [c.op for c in consumers[path[0]]] == [ops.SLICE]:
+                path = consumers[path[0]][:]  # no more than the slice needs to be computed
+            else:
                 break
-            claimed.update(between)
-            path.insert(0, between[-1])
         while path[0] not in stored and path[0].op in _BIJECTIVE:
             path.pop(0)  # movement at the end costs nothing in the kernel that reads it
         stored.add(path[0])
@@ -166,7 +169,7 @@ def _store_what_is_dear(
         if not current.op.elementwise:
             continue
         work[current] |= {current}
-        cost = sum(_COST.get(n.op, 1) for n in work[current])
+        cost = sum(COST.get(n.op, 1) for n in work[current])
         full_size = sum(1 for leaf in leaves[current] if leaf.size * 2 > current.size)
         uses = len(kernels[current])
         again = uses * (full_size * _COST_OF_MEMORY + cost)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Kernel, Nest, Store
-from gradlet.ir.node import Node
+from gradlet.ir.node import Node, node
+from gradlet.schedule.fuse import CACHE_BYTES, fuse
 from gradlet.schedule.indexing import Indexer, push_forward
 from gradlet.schedule.partition import Partition, is_contraction, partition
 from gradlet.schedule.plan import Schedule, Step
@@ -14,12 +15,15 @@ from gradlet.schedule.plan import Schedule, Step
 CONSTANTS = (ops.CONST, ops.IOTA)
 
 
-def schedule(sinks: Sequence[Node], params: Sequence[Node]) -> Schedule:
+def schedule(
+    sinks: Sequence[Node], params: Sequence[Node], cache_bytes: int = CACHE_BYTES
+) -> Schedule:
     """Plans the kernels that compute `sinks` from `params`.
 
     Args:
         sinks: nodes over PARAM leaves.
         params: those PARAM nodes by position.
+        cache_bytes: how much of a core's cache the data of a row may fill; see `fuse.py`.
     """
     plan = partition(sinks)
     groups = group_outputs(plan)
@@ -34,7 +38,8 @@ def schedule(sinks: Sequence[Node], params: Sequence[Node]) -> Schedule:
         if group[0].size > 0:
             kernel, read = make_kernel(group, plan)
             steps.append(Step(kernel, tuple(table[n] for n in (*group, *read))))
-    return Schedule(tuple(steps), tuple(buffers), len(params), tuple(table[sink] for sink in sinks))
+    made = Schedule(tuple(steps), tuple(buffers), len(params), tuple(table[sink] for sink in sinks))
+    return fuse(made, cache_bytes)
 
 
 def group_outputs(plan: Partition) -> list[list[Node]]:
@@ -79,7 +84,7 @@ def group_outputs(plan: Partition) -> list[list[Node]]:
 
 
 def _is_map(stored: Node, plan: Partition) -> bool:
-    return stored not in plan.epilogue and stored.op is not ops.SCATTER
+    return stored not in plan.epilogue and stored.op not in (ops.SCATTER, ops.SCAN)
 
 
 def _can_join(
@@ -146,6 +151,8 @@ def make_kernel(group: list[Node], plan: Partition) -> tuple[Kernel, list[Node]]
     indexer = Indexer(load, is_contraction)
     if first.op is ops.SCATTER:
         nests = _scatter_nests(first, params[first], indexer)
+    elif first.op is ops.SCAN:
+        nests = (_scan_nest(first, params[first], indexer),)
     else:
         nests = (_nest(group, params, indexer, plan),)
     kernel = Kernel(nests, tuple(params.values()), len(group))
@@ -162,6 +169,16 @@ def _nest(group: list[Node], params: dict[Node, Node], indexer: Indexer, plan: P
             at = push_forward(movement, at)
     stores = tuple(Store(params[n], at, indexer.element(n, at)) for n in group)
     return Nest(tuple(c for c in counters if c.op is ops.RANGE), stores)
+
+
+def _scan_nest(x: Node, target: Node, indexer: Indexer) -> Nest:
+    """One store, whose value is reduced over the iterations of the scanned axis so far."""
+    op, axis = x.arg
+    at = tuple(indexer.fresh(extent, "i") for extent in x.shape)
+    value = indexer.element(x.src[0], at)
+    if at[axis].op is ops.RANGE:
+        value = node(ops.SCAN_RANGE, (value, at[axis]), op, x.dtype, ())
+    return Nest(tuple(c for c in at if c.op is ops.RANGE), (Store(target, at, value),))
 
 
 def _scatter_nests(x: Node, target: Node, indexer: Indexer) -> tuple[Nest, ...]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from dataclasses import dataclass, field
+
 from gradlet.base import dtypes
 from gradlet.ir import ops
-from gradlet.ir.kernel import Kernel, Nest, Store
+from gradlet.ir.kernel import Group, Kernel, Nest, Store
 from gradlet.ir.node import Node, topological
 from gradlet.ir.places import misplaced
 from gradlet.ir.show import show_graph
@@ -51,34 +54,89 @@ def verify_kernel(kernel: Kernel) -> None:
     positions = [p.arg for p in kernel.params if p.op is ops.PARAM]
     _need(positions == list(range(len(kernel.params))), f"the params are {kernel.params}")
     _need(0 < kernel.outputs <= len(kernel.params), f"{kernel.outputs} outputs")
-    for nest in kernel.nests:
-        names = [counter.arg[0] for counter in nest.ranges if counter.op is ops.RANGE]
-        _need(len(set(names)) == len(nest.ranges), f"the counters are {nest.ranges}")
-        if all(counter.arg[1] for counter in nest.ranges):
-            for store in nest.stores:
-                _verify_store(store, nest, kernel)
+    begun: set[Node] = set()
+    for part in kernel.nests:
+        if isinstance(part, Nest):
+            _verify_nest(part, _Scope(kernel))
+            begun.update(store.target for store in part.stores)
+        else:
+            _verify_group(part, kernel, begun)
 
 
-def _verify_store(store: Store, nest: Nest, kernel: Kernel) -> None:
+@dataclass
+class _Scope:
+    """What a nest stands in: the counters of its group, and the arrays that may be read there.
+
+    `begun` are the arrays written before the group; `rows` holds for each array that it has
+    written itself the axes that its counters index.
+    """
+
+    kernel: Kernel
+    outer: tuple[Node, ...] = ()
+    begun: Set[Node] = frozenset()
+    rows: dict[Node, tuple[frozenset[int], ...]] = field(default_factory=dict)
+
+
+def _verify_group(group: Group, kernel: Kernel, begun: Set[Node]) -> None:
+    """Checks also that nothing is read but inputs and what the same row has written before."""
+    names = [counter.arg[0] for counter in group.ranges]
+    _need(len(set(names)) == len(names) > 0, f"the group's counters are {group.ranges}")
+    scope = _Scope(kernel, group.ranges, begun)
+    for nest in group.nests:
+        _verify_nest(nest, scope)
+        for store in nest.stores:
+            axes = _row_axes(store.index, group.ranges)
+            known = scope.rows.setdefault(store.target, axes)
+            pairs = zip(known, axes, strict=True)
+            added = store.accumulate is not None and store.target in begun
+            private = store.target.op is ops.PRIVATE
+            same = private or added or all(a & b for a, b in pairs)
+            _need(same, f"rows of {store.target} are written in different ways", store.value)
+
+
+def _row_axes(at: tuple[Node, ...], counters: tuple[Node, ...]) -> tuple[frozenset[int], ...]:
+    return tuple(frozenset(axis for axis, i in enumerate(at) if i is c) for c in counters)
+
+
+def _verify_nest(nest: Nest, scope: _Scope) -> None:
+    counters = (*scope.outer, *nest.ranges)
+    names = [counter.arg[0] for counter in counters if counter.op is ops.RANGE]
+    _need(len(set(names)) == len(counters), f"the counters are {counters}")
+    if all(counter.arg[1] for counter in counters):
+        for store in nest.stores:
+            _verify_store(store, counters, scope)
+
+
+def _verify_store(store: Store, counters: tuple[Node, ...], scope: _Scope) -> None:
     target, value = store.target, store.value
-    _need(target in kernel.params[: kernel.outputs], f"{target} is no output", value)
+    private = target.op is ops.PRIVATE and bool(scope.outer)
+    outputs = scope.kernel.params[: scope.kernel.outputs]
+    _need(private or target in outputs, f"{target} is no output", value)
+    own = private or all(_row_axes(store.index, scope.outer))
+    added = store.accumulate is not None and target in scope.begun
+    _need(own or added, f"rows of {target} are written in one place", value)
     typed = value.dtype is target.dtype and value.shape == ()
     _need(typed, f"{value} is stored into {target.dtype.name}", value)
     wrong = misplaced(target, store.index)
     _need(wrong is None, f"the store leaves its array: {wrong}", *store.index)
     free: dict[Node, frozenset[Node]] = {}
     for x in topological([value, *store.index]):
-        _verify_expression(x, kernel)
+        _verify_expression(x, scope)
         free[x] = _free(x, free)
     for root in (value, *store.index):
-        strangers = free[root] - set(nest.ranges)
+        strangers = free[root] - set(counters)
         _need(not strangers, f"no loop counts {sorted(s.arg for s in strangers)}", root)
 
 
-def _verify_expression(x: Node, kernel: Kernel) -> None:
+def _verify_expression(x: Node, scope: _Scope) -> None:
     if x.op is ops.LOAD:
         array, valid, *at = x.src
-        _need(array in kernel.params[kernel.outputs :], f"{array} is no input", x)
+        if array in scope.rows and array.op is ops.PARAM:
+            own = zip(scope.rows[array], _row_axes(tuple(at), scope.outer), strict=True)
+            _need(all(a & b for a, b in own), f"{array} is read in other rows", x)
+        else:
+            known = array in (*scope.rows, *scope.kernel.params[scope.kernel.outputs :])
+            _need(known, f"{array} is no input", x)
         _need(valid.dtype is dtypes.bool_, f"the mask is {valid.dtype.name}", x)
         wrong = misplaced(array, tuple(at), valid)
         _need(wrong is None, f"a load leaves its array: {wrong}", x)
@@ -86,8 +144,10 @@ def _verify_expression(x: Node, kernel: Kernel) -> None:
         counters = all(c.op is ops.RANGE for c in x.src[1:])
         _need(counters and len(x.src) > 1, "a reduction without loops", x)
         _need(len(set(x.src)) == len(x.src), "a reduction loops twice over one counter", x)
+    elif x.op is ops.SCAN_RANGE:
+        _need(len(x.src) == 2 and x.src[1].op is ops.RANGE, "a scan without a loop", x)
     else:
-        leaf = x.op in (ops.RANGE, ops.CONST, ops.CHECKED, ops.PARAM)
+        leaf = x.op in (ops.RANGE, ops.CONST, ops.CHECKED, ops.PARAM, ops.PRIVATE)
         _need(leaf or x.op.elementwise, f"{x.op} cannot stand in a kernel", x)
 
 

@@ -93,8 +93,12 @@ class Activations(Elementwise):
             return self * 0.5 * ((self * math.sqrt(0.5)).erf() + 1.0)
         if approximate != "tanh":
             raise ValueError(f"gelu: approximate is 'tanh' or 'none', not {approximate!r}")
-        cubic = self + 0.044715 * self**3
-        return self * 0.5 * ((math.sqrt(2 / math.pi) * cubic).tanh() + 1.0)
+        # (1 + tanh(u)) / 2 is 1 / (1 + 2**-y) for y = u * 2 / ln 2, in which nothing cancels.
+        x = self._result(floating(self.node))
+        slope = math.sqrt(8 / math.pi) / math.log(2)
+        y = x * (x * x * (0.044715 * slope) + slope)
+        decay = (y < 0).where(y, -y).exp2()
+        return x * (y < 0).where(decay, 1.0) / (decay + 1.0)
 
     def hardsigmoid(self) -> Self:
         """relu6(x + 3) / 6."""

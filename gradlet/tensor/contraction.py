@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from gradlet.base import dtypes
+from gradlet.grad.vjp import grad
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.tensor.core import Core, Shape, broadcast_shape
@@ -105,6 +106,65 @@ class Contraction(Indexing):
         result = self._result(build.cast(made, _result_dtype(dtype)))
         return result if bias is None else result + bias.reshape(1, -1, 1, 1)
 
+    def conv_transpose2d(
+        self,
+        weight: Self,
+        bias: Self | None = None,
+        groups: int = 1,
+        stride: Pair = 1,
+        dilation: Pair = 1,
+        padding: Pair = 0,
+        output_padding: Pair = 0,
+    ) -> Self:
+        """The adjoint of `conv2d` with the same arguments: from its results back to images.
+
+        Args:
+            self: (N, Cin, H, W).
+            weight: (Cin, Cout / groups, KH, KW).
+            bias: (Cout,).
+            padding: rows and columns that are cut off each side of the result.
+            output_padding: rows and columns more at the bottom and the right.
+
+        Returns:
+            (N, Cout, OH, OW), where OH is
+            (H - 1) * stride - 2 * padding + dilation * (KH - 1) + output_padding + 1.
+
+        >>> from gradlet import Tensor
+        >>> Tensor.ones(1, 1, 2, 2).conv_transpose2d(Tensor.ones(1, 1, 2, 2), stride=2).shape
+        (1, 1, 4, 4)
+        """
+        if self.ndim != 4 or weight.ndim != 4 or self.shape[1] != weight.shape[0]:
+            raise ValueError(
+                f"conv_transpose2d: shapes {self.shape} and {weight.shape} do not fit: images are "
+                f"(N, Cin, H, W) and filters (Cin, Cout / groups, KH, KW)"
+            )
+        steps, gaps = pair_argument(stride, "stride"), pair_argument(dilation, "dilation")
+        cut = pair_argument(padding, "padding", 0)
+        more = pair_argument(output_padding, "output_padding", 0)
+        sizes = tuple(
+            (size - 1) * step - 2 * sides + gap * (kernel - 1) + extra + 1
+            for size, step, sides, gap, kernel, extra in zip(
+                self.shape[2:], steps, cut, gaps, weight.shape[2:], more, strict=True
+            )
+        )
+        if min(sizes) < 1 or any(extra >= step for extra, step in zip(more, steps, strict=True)):
+            raise ValueError(
+                f"conv_transpose2d: {self.shape} with filters {weight.shape}, {stride=}, "
+                f"{padding=}, {output_padding=} gives images of {sizes}; they need at least one "
+                f"pixel, and output_padding must be smaller than stride"
+            )
+        other = self._operand(weight, "conv_transpose2d")
+        assert other is not None
+        dtype = dtypes.promote(self.dtype, other.dtype)
+        shape = (self.shape[0], weight.shape[1] * groups, *sizes)
+        image = self._result(build.detach(build.const(0, dtype, shape)))  # any images will do
+        sides = (cut[1], cut[1], cut[0], cut[0])
+        forward = image.conv2d(weight, None, groups, stride, dilation, sides)
+        (made,) = grad(forward.node, build.cast(self.node, dtype), [image.node])
+        assert made is not None
+        result = self._result(made)
+        return result if bias is None else result + bias.reshape(1, -1, 1, 1)
+
 
 # Matrix products
 
@@ -178,11 +238,12 @@ class WindowExtents:
         self.out = out
 
 
-def pair_argument(value: Pair, name: str) -> Shape:
+def pair_argument(value: Pair, name: str, least: int = 1) -> Shape:
     """One number for both axes, or (rows, columns)."""
     pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
-        raise ValueError(f"{name} must be a positive int or a pair of them, not {value!r}")
+    if len(pair) != 2 or not all(isinstance(n, int) and n >= least for n in pair):
+        kind = "a positive int" if least else "an int of at least 0"
+        raise ValueError(f"{name} must be {kind} or a pair of them, not {value!r}")
     return pair
 
 

@@ -241,12 +241,6 @@ def meet(a: Node, b: Node, operation: str) -> tuple[Node, Node]:
     return a, b
 
 
-def along(axis: int, shape: Shape, dtype: DType = dtypes.int64) -> Node:
-    """A node of `shape` in which every element is its own position along `axis`."""
-    line = (1,) * axis + (shape[axis],) + (1,) * (len(shape) - axis - 1)
-    return build.expand(build.reshape(build.iota(shape[axis], dtype), line), shape)
-
-
 def shape_argument(shape: Sequence[Any]) -> Shape:
     """A shape given as `f(2, 3)`, `f((2, 3))` or `f([2, 3])`."""
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):

@@ -146,7 +146,7 @@ class Elementwise(Operators):
 
     def exp2(self) -> Self:
         """2 to the x."""
-        return 2.0**self
+        return self._unary(ops.EXP2)
 
     def log(self) -> Self:
         """Natural logarithm."""
@@ -154,7 +154,7 @@ class Elementwise(Operators):
 
     def log2(self) -> Self:
         """Logarithm to base 2."""
-        return self.log() / math.log(2)
+        return self._unary(ops.LOG2)
 
     def log10(self) -> Self:
         """Logarithm to base 10."""

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from gradlet.base import dtypes
 from gradlet.ir import build, ops
+from gradlet.ir.build import along
 from gradlet.ir.node import Node
-from gradlet.tensor.core import along, product
+from gradlet.tensor.core import product
 from gradlet.tensor.operators import floating
 from gradlet.tensor.random import Random, uniform_node
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.ir import build, ops
+from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
-from gradlet.tensor.core import Core, along, as_array, broadcast_shape, scalar_node
+from gradlet.tensor.core import Core, as_array, broadcast_shape, scalar_node
 from gradlet.tensor.reduce import Reduce
 
 Span = tuple[int, int, int]

@@ -7,12 +7,12 @@ from typing import Any, Self
 
 from gradlet.base import dtypes
 from gradlet.ir import build, ops
+from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.tensor.activations import Activations
 from gradlet.tensor.core import (
     Core,
     Shape,
-    along,
     broadcast_shape,
     check_extents,
     normal_axis,

@@ -6,6 +6,7 @@ from typing import Self
 
 from gradlet.base import dtypes
 from gradlet.ir import build, ops
+from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.tensor.contraction import (
     Contraction,
@@ -15,7 +16,6 @@ from gradlet.tensor.contraction import (
     window_extents,
     windows_2d,
 )
-from gradlet.tensor.core import along
 from gradlet.tensor.movement import pad_node
 
 

@@ -10,9 +10,10 @@ from typing import Any, Self, TypeVar
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import build, ops
+from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.ir.ops import Op
-from gradlet.tensor.core import Shape, along, product
+from gradlet.tensor.core import Shape, product
 from gradlet.tensor.movement import Movement
 from gradlet.tensor.operators import floating, nonzero
 
@@ -132,6 +133,8 @@ class Reduce(Movement):
         x = self.node
         if not x.ndim:
             return self._result(build.const(0, dtypes.int64))
+        if x.dtype.bits <= 32 and x.shape[along_axis] <= _LARGEST_POSITION:
+            return self._result(_position_in_key(op, x, along_axis, keepdim))
         best = build.expand(reduce_node(op, x, (along_axis,), keepdim=True), x.shape)
         hit = build.binary(ops.EQ, x, best)
         if x.dtype.is_float:
@@ -141,6 +144,55 @@ class Reduce(Movement):
         nowhere = build.full_like(position, x.shape[along_axis])
         first = build.where(hit, position, nowhere)
         return self._reduced(ops.MINIMUM, first, (along_axis,), keepdim)
+
+    # Running results
+
+    @also_dim
+    def cumsum(self, axis: int = 0, dtype: Any = None) -> Self:
+        """The sum of each element and those before it on `axis`; int64 for integers and bools.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([1, 2, 3]).cumsum().tolist()
+        [1, 3, 6]
+        """
+        return self._running(ops.ADD, axis, dtype, "cumsum")
+
+    @also_dim
+    def cumprod(self, axis: int = 0, dtype: Any = None) -> Self:
+        """The product of each element and those before it on `axis`; int64 for integers."""
+        return self._running(ops.MUL, axis, dtype, "cumprod")
+
+    def _running(self, op: Op, axis: int, dtype: Any, operation: str) -> Self:
+        wanted = _sum_dtype(self.dtype) if dtype is None else dtypes.as_dtype(dtype)
+        place = self._axis(axis, operation)
+        wide = build.cast(self.node, _wide(wanted))
+        return self._result(build.cast(scan_node(op, wide, place), wanted))
+
+    @also_dim
+    def cummax(self, axis: int = 0) -> tuple[Self, Self]:
+        """The largest element so far along `axis`, and where it stands last (int64).
+
+        A nan stays the largest. The gradient goes to those places.
+
+        >>> from gradlet import Tensor
+        >>> values, places = Tensor([1, 3, 2]).cummax()
+        >>> values.tolist(), places.tolist()
+        ([1, 3, 3], [0, 1, 1])
+        """
+        return self._running_extreme(ops.MAXIMUM, axis, "cummax")
+
+    @also_dim
+    def cummin(self, axis: int = 0) -> tuple[Self, Self]:
+        """The smallest element so far along `axis`, and where it stands last; see `cummax`."""
+        return self._running_extreme(ops.MINIMUM, axis, "cummin")
+
+    def _running_extreme(self, op: Op, axis: int, operation: str) -> tuple[Self, Self]:
+        place = self._axis(axis, operation)
+        if not self.ndim:
+            return self, self._result(build.const(0, dtypes.int64))
+        best = build.scan(op, self.node, place)
+        positions = build.running_positions(self.node, best, place)
+        return self._result(best), self._result(positions)
 
     def _nonempty(self, axis: Axis, operation: str) -> Shape:
         axes = self._axes(axis, operation)
@@ -196,6 +248,43 @@ class Reduce(Movement):
 
 # Helpers on nodes
 
+_LARGEST_POSITION = (1 << 31) - 1
+
+
+def _position_in_key(op: Op, x: Node, axis: int, keepdim: bool) -> Node:
+    """The position of the extreme, in one pass: value and position reduced as one int64.
+
+    The value stands in the upper half, so that it decides; among equals the lower half does: the
+    position for a minimum, and for a maximum what is missing from it to the largest number.
+    """
+    largest = op is ops.MAXIMUM
+    value = _in_order(x, dtypes.int32.max if largest else dtypes.int32.min)
+    position = along(axis, x.shape)
+    limit = build.full_like(position, _LARGEST_POSITION)
+    low = build.sub(limit, position) if largest else position
+    high = build.binary(ops.SHL, value, build.full_like(value, 32))
+    best = reduce_node(op, build.binary(ops.OR, high, low), (axis,), keepdim)
+    limit = build.full_like(best, _LARGEST_POSITION)
+    found = build.binary(ops.AND, best, limit)
+    return build.sub(limit, found) if largest else found
+
+
+def _in_order(x: Node, nan: int) -> Node:
+    """Numbers of up to 32 bits as int64 in the range of int32 and in the same order."""
+    if x.dtype is dtypes.uint32:
+        wide = build.cast(x, dtypes.int64)
+        return build.add(wide, build.full_like(wide, dtypes.int32.min))
+    if not x.dtype.is_float:
+        return build.cast(x, dtypes.int64)
+    real = build.cast(x, dtypes.float32)
+    real = build.add(real, build.full_like(real, 0.0))  # -0.0 and 0.0 are equal
+    bits = build.bitcast(real, dtypes.int32)
+    sign = build.binary(ops.SHR, bits, build.full_like(bits, 31))
+    turned = build.binary(ops.AND, sign, build.full_like(bits, dtypes.int32.max))
+    ordered = build.binary(ops.XOR, bits, turned)  # larger magnitudes below zero come first
+    is_number = build.binary(ops.EQ, real, real)
+    return build.cast(build.where(is_number, ordered, build.full_like(bits, nan)), dtypes.int64)
+
 
 def _without(shape: Shape, axes: Shape) -> Shape:
     return tuple(extent for axis, extent in enumerate(shape) if axis not in axes)
@@ -209,6 +298,11 @@ def reduce_node(op: Op, x: Node, axes: Shape, keepdim: bool) -> Node:
     if not keepdim:
         return result
     return build.reshape(result, tuple(1 if a in axes else n for a, n in enumerate(x.shape)))
+
+
+def scan_node(op: Op, x: Node, axis: int) -> Node:
+    """`x` scanned; a scalar is its own scan."""
+    return build.scan(op, x, axis) if x.ndim else x
 
 
 def mean_node(x: Node, axes: Shape, keepdim: bool) -> Node:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import contestants, steps, table
+from bench import contestants, process, steps, table
 from bench.workloads.problem import NAMES, problem
 
 
@@ -78,7 +78,7 @@ def test_problems_are_the_same_every_time(name: str) -> None:
 
 def test_a_child_that_fails_says_why(tmp_path: Path) -> None:
     settings = steps.Settings(rounds=1, warmup=0, steps=1, threads=1)
-    with pytest.raises(steps.ChildError, match="no-such-workload"):
+    with pytest.raises(process.ChildError, match="no-such-workload"):
         steps.run_child("gradlet", "no-such-workload", tmp_path, settings, 1)
 
 
@@ -86,7 +86,7 @@ def test_gradlet_and_pytorch_compute_the_same(tmp_path: Path) -> None:
     target = tmp_path / "out.json"
     command = [sys.executable, "-m", "bench", "steps", "xor", "--with", "gradlet", "torch"]
     command += ["--rounds", "1", "--steps", "2", "--warmup", "0", "--json", str(target)]
-    done = subprocess.run(command, cwd=steps.ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     measured = json.loads(target.read_text())["xor"]
     for name in ("gradlet", "torch"):

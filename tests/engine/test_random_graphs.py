@@ -112,7 +112,7 @@ def test_programs_reach_every_op_and_dtype() -> None:
     seen_dtypes: set[dtypes.DType] = set()
 
     @given(programs())
-    @settings(max_examples=200, database=None, derandomize=True, suppress_health_check=QUIET)
+    @settings(max_examples=300, database=None, derandomize=True, suppress_health_check=QUIET)
     def look(program: Program) -> None:
         for current in topological(program.sinks):
             seen_ops.add(current.op)

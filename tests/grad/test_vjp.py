@@ -53,6 +53,10 @@ def reduction(op: ops.Op, axes: tuple[int, ...], values: np.ndarray) -> Case:
     return Case(lambda x: build.reduce(op, x, axes), [values])
 
 
+def scan(op: ops.Op, axis: int, values: np.ndarray) -> Case:
+    return Case(lambda x: build.scan(op, x, axis), [values])
+
+
 def whole(values: object) -> Node:
     """A small array of int64 made of constants alone."""
     array = np.array(values, np.int64)
@@ -78,7 +82,9 @@ CASES: dict[str, Case] = {
     "NEG": unary(ops.NEG, MIXED),
     "ABS": unary(ops.ABS, MIXED),
     "EXP": unary(ops.EXP, MIXED),
+    "EXP2": unary(ops.EXP2, MIXED),
     "LOG": unary(ops.LOG, POSITIVE),
+    "LOG2": unary(ops.LOG2, POSITIVE),
     "SIN": unary(ops.SIN, MIXED),
     "COS": unary(ops.COS, MIXED),
     "TANH": unary(ops.TANH, MIXED),
@@ -128,6 +134,12 @@ CASES: dict[str, Case] = {
     "REDUCE MUL over two axes": reduction(ops.MUL, (0, 2), numbers(2, 2, 2)),
     "REDUCE MAXIMUM": reduction(ops.MAXIMUM, (1,), numbers(3, 4)),
     "REDUCE MINIMUM": reduction(ops.MINIMUM, (0, 1), numbers(3, 4)),
+    "SCAN ADD": scan(ops.ADD, 1, numbers(2, 3, 2)),
+    "SCAN ADD of nothing": scan(ops.ADD, 0, np.zeros((0, 2))),
+    "SCAN MUL": scan(ops.MUL, 0, numbers(4, 2) / 2),
+    "SCAN MUL of zeros": scan(ops.MUL, 1, TIMES),
+    "SCAN MAXIMUM": scan(ops.MAXIMUM, 1, numbers(3, 5)),
+    "SCAN MINIMUM": scan(ops.MINIMUM, 0, numbers(5, 3)),
     "GATHER": Case(lambda x: build.gather(x, (whole([[2, 0], [2, 2]]),)), [numbers(3, 2)]),
     "GATHER of pairs": Case(
         lambda x: build.gather(x, (whole([1, 1, 0]), whole([2, 2, 3]))), [numbers(2, 4)]
@@ -194,7 +206,8 @@ def test_every_rule_is_checked() -> None:
     checked = {getattr(ops, name.split()[0]) for name in CASES}
     assert checked | FLAT | SPECIAL == set(VJP)
     reducers = {getattr(ops, name.split()[1]) for name in CASES if name.startswith("REDUCE")}
-    assert reducers == {ops.ADD, ops.MUL, ops.MAXIMUM, ops.MINIMUM}
+    scanners = {getattr(ops, name.split()[1]) for name in CASES if name.startswith("SCAN")}
+    assert reducers == scanners == {ops.ADD, ops.MUL, ops.MAXIMUM, ops.MINIMUM}
 
 
 # Against differences

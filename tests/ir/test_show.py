@@ -58,6 +58,7 @@ def test_args_in_words() -> None:
         build.fold(X, 0, 4): "fold %0 axis 0 length 4 stride 1 dilation 1 : float32[4]",
         build.cast(X, dtypes.int32): "cast %0 : int32[2, 3]",
         build.reduce(ops.MAXIMUM, X, (0, 1)): "reduce %0 maximum over axes (0, 1) : float32[]",
+        build.scan(ops.ADD, X, 1): "scan %0 add along axis 1 : float32[2, 3]",
     }
     for current, line in cases.items():
         assert shown(current) == line

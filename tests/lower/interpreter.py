@@ -89,14 +89,25 @@ class Interpreter:
             place = tuple(self.value(i) for i in at)
             assert all(0 <= i < extent for i, extent in zip(place, array.shape, strict=True))
             return int(self.arrays[array][place])
-        if x.op is ops.ACROSS:
+        if x.op in (ops.ACROSS, ops.PREFIX):
             return self.across(x)
+        if x.op is ops.SHUFFLE:
+            return self.shuffle(x)
         return RULES[x.op](*(self.value(s) for s in x.src))
+
+    def shuffle(self, x: Node) -> Any:
+        assert self.lanes is not None
+        current, lanes = self.counters[self.lanes], self.lanes.arg[1]
+        source, self.counters[self.lanes] = divmod(x.arg[current], lanes)
+        value = self.value(x.src[source])
+        self.counters[self.lanes] = current
+        return value
 
     def across(self, x: Node) -> Any:
         assert self.lanes is not None
         found = []
-        for lane in range(self.lanes.arg[1]):
+        last = self.lanes.arg[1] if x.op is ops.ACROSS else self.counters[self.lanes] + 1
+        for lane in range(last):
             self.counters[self.lanes] = lane
             found.append(self.value(x.src[0]))
         fold = {ops.ADD: sum, ops.MUL: math.prod, ops.MAXIMUM: max, ops.MINIMUM: min}

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from gradlet import Tensor
 from gradlet.ir.kernel import Kernel
-from gradlet.lower.choose import collapse, lower
+from gradlet.lower import partial_sums
+from gradlet.lower.choose import lower
+from gradlet.lower.collapse import collapse
 from gradlet.lower.loops import loops, show
-from gradlet.lower.nest import loops_of
+from gradlet.lower.nest import loops_of_kernel
 from gradlet.lower.verify import verify_loops
 from tests.graphs import TARGET, leaf, plan
 from tests.lower.interpreter import outputs
 
 # Two lanes and few registers: small arrays already meet every kind of remainder.
-SMALL = replace(TARGET, vector_bytes=8, vector_registers=12)
+SMALL = replace(TARGET, vector_bytes=8, vector_registers=12, l1_bytes=256, l2_bytes=2048)
 TARGETS = [SMALL, replace(SMALL, vector_bytes=16, vector_registers=32)]
 
 
@@ -29,8 +31,7 @@ def whole(*shape: int) -> Tensor:
 
 def check(kernel: Kernel) -> None:
     """All chosen trees against the plain one."""
-    plain = tuple(s for nest in kernel.nests for s in loops_of(nest))
-    expected = outputs(kernel, plain)
+    expected = outputs(kernel, loops_of_kernel(kernel))
     for target in TARGETS:
         body = lower(kernel, target)
         verify_loops(body)
@@ -73,6 +74,31 @@ def test_convolutions(padding: int, stride: int) -> None:
     result = whole(2, 2, 5, 6).conv2d(whole(3, 2, 3, 3), stride=stride, padding=padding)
     for step in plan(result).steps:
         check(step.kernel)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_transposed_convolutions(stride: int, size: int) -> None:
+    result = whole(2, 2, 4, 3).conv_transpose2d(whole(2, 3, size, size), stride=stride)
+    for step in plan(result).steps:
+        check(step.kernel)
+
+
+def test_long_sums_of_products_in_blocks() -> None:
+    (step,) = plan(whole(5, 150) @ whole(150, 7) + whole(7)).steps
+    text = show(lower(step.kernel, SMALL))
+    assert "sums[" in text and "+= acc[" in text
+    check(step.kernel)
+
+
+def test_few_results_of_long_sums_are_shared_among_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(partial_sums, "_LONG_SUM", 60)
+    (step,) = plan(whole(3, 60) @ whole(60, 2) + whole(2)).steps
+    text = show(lower(step.kernel, TARGET))
+    assert "for r2g in parallel 15:" in text and "parts[r2g" in text
+    check(step.kernel)
 
 
 def test_neighbouring_loops_become_one() -> None:

@@ -14,7 +14,7 @@ from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Kernel, load
 from gradlet.ir.node import Node, node
 from gradlet.lower import transforms
-from gradlet.lower.loops import Assign, Body, ScheduleError, loop, show
+from gradlet.lower.loops import Assign, Body, ScheduleError, loop, loops, show
 from gradlet.lower.verify import verify_loops
 from tests.lower.interpreter import outputs
 
@@ -115,6 +115,26 @@ def test_mark_and_distribute() -> None:
         """,
     )
     same(PRODUCT, body)
+
+
+def test_distribute_into_a_value_from_before_the_loop() -> None:
+    body, _, inner = transforms.split(SUMS, K, 5)
+    body = transforms.distribute(body, inner)
+    same(SUMS, body, ROW)
+    assert "acc[] += p1[i, (ki + (ko * 5))]" in show(body)
+
+
+def test_blocks_of_a_plain_axis_may_run_at_once() -> None:
+    chosen = node(ops.CHECKED, (load(A, (H, H)),), 10, dtypes.index, ())
+    for width, apart in ((5, True), (6, False)):
+        inner, outer = index.loop("k", width), index.loop("j", 2)
+        place = index.add(index.scale(outer, 5), inner)
+        body = loop(outer, loop(inner, (Assign(B, (chosen, place), ZERO, ops.ADD),)))
+        if apart:
+            assert next(loops(transforms.mark(body, outer, "parallel"))).kind == "parallel"
+        else:
+            with pytest.raises(ScheduleError, match="may meet in one place"):
+                transforms.mark(body, outer, "parallel")
 
 
 def test_privatize() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradlet import Tensor
 from gradlet.base import dtypes
 from gradlet.engine.compile import linear_program
 from gradlet.render import llvm
@@ -55,3 +56,42 @@ def test_vectors_are_as_wide_as_the_target_says() -> None:
     (step,) = plan(*GRAPHS["bias_chain"]()).steps
     text = llvm.render(linear_program(step.kernel, TARGET), TARGET)
     assert '"prefer-vector-width"="512"' in text and "<16 x float>" in text
+
+
+FUNCTIONS = ["exp", "exp2", "log", "log2", "sin", "cos", "tanh", "erf"]
+
+
+def rendered(name: str) -> str:
+    """A function of 4096 float32 numbers."""
+    (step,) = plan(getattr(Tensor(np.ones(4096, np.float32)), name)()).steps
+    return llvm.render(linear_program(step.kernel, TARGET), TARGET)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_float32_are_vector_arithmetic(name: str) -> None:
+    text = rendered(name)
+    calls = [line for line in text.splitlines() if " call " in line and "_body(" not in line]
+    allowed = ("@llvm.fabs.", "@llvm.floor.", "@llvm.vector.reduce.or.")
+    assert all(any(name in call for name in allowed) for call in calls), calls
+    assert "x float>" in text and "extractelement" not in text
+
+
+def test_the_sine_of_large_numbers_stands_behind_a_branch() -> None:
+    text = rendered("sin")
+    assert text.count("!prof !0") == 1 and "phi <16 x float>" in text
+    assert "!prof" not in rendered("tanh")
+
+
+@pytest.mark.parametrize("source", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("name", [d.name for d in dtypes.ALL if d.is_int])
+def test_floats_saturate_into_integers_and_nan_gives_zero(source: type, name: str) -> None:
+    wanted = dtypes.from_name(name)
+    with np.errstate(all="ignore"):
+        edges = np.array([float(wanted.min), float(wanted.max)]).astype(source)
+        edges = np.concatenate([np.nextafter(edges, source(to)) for to in (-np.inf, 0, np.inf)])
+    values = np.array([np.nan, np.inf, -np.inf, -0.9, -1.0, 0.9, 3.7, -3.7, 200.0], source)
+    steps = np.linspace(-60_000, 60_000, 500).astype(source)
+    x = np.concatenate([edges, values, steps])
+    got = Tensor(x, device="cpu").cast(wanted).numpy()
+    want = Tensor(x, device="numpy").cast(wanted).numpy()
+    np.testing.assert_array_equal(got, want)

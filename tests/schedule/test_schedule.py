@@ -15,7 +15,7 @@ from gradlet.schedule.verify import verify_kernel, verify_schedule
 from tests.graphs import GRAPHS, leaf, plan
 
 KERNELS = {
-    "bias_chain": 1, "row_sum": 1, "full_sum": 1, "softmax": 3, "matmul_bias_relu": 1,
+    "bias_chain": 1, "row_sum": 1, "full_sum": 1, "softmax": 1, "matmul_bias_relu": 1,
     "linear_transposed": 1, "conv_forward": 1, "max_pool": 1, "scatter": 1, "cat": 1, "adam": 1,
 }  # fmt: skip
 
@@ -61,7 +61,7 @@ def test_a_constant_sink_and_a_repeated_sink() -> None:
 
 
 def test_steps_in_the_wrong_order_are_refused() -> None:
-    good = plan(*GRAPHS["softmax"]())
+    good = plan(leaf(8, 6).sum(0).exp().sum(0) * leaf(6, 8))
     with pytest.raises(VerifyError, match="unwritten"):
         verify_schedule(replace(good, steps=good.steps[::-1]))
     with pytest.raises(VerifyError, match="written already"):

@@ -94,6 +94,34 @@ POOLS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2},
+        {"stride": 3, "padding": 1, "output_padding": 2},
+        {"stride": (1, 2), "padding": (2, 0), "dilation": (2, 1), "output_padding": (0, 1)},
+        {"groups": 2, "stride": 2, "padding": 1},
+    ],
+)
+def test_conv_transpose2d(options: dict[str, Any]) -> None:
+    check(
+        lambda x, w, b: x.conv_transpose2d(w, b, **options),
+        lambda x, w, b: F.conv_transpose2d(x, w, b, **options),
+        floats(2, 4, 5, 3),
+        floats(4, 3, 3, 2, seed=1),
+        floats(3 * options.get("groups", 1), seed=2),
+    )
+
+
+def test_impossible_transposed_convolutions() -> None:
+    x = Tensor.ones(1, 2, 3, 3)
+    with pytest.raises(ValueError, match=r"conv_transpose2d: shapes \(1, 2, 3, 3\)"):
+        x.conv_transpose2d(Tensor.ones(3, 2, 2, 2))
+    with pytest.raises(ValueError, match="output_padding must be smaller"):
+        x.conv_transpose2d(Tensor.ones(2, 2, 2, 2), output_padding=1)
+
+
 @pytest.mark.parametrize("options", [*POOLS, {"kernel_size": 2, "dilation": 2, "stride": 1}])
 @pytest.mark.parametrize("repeats", [False, True])
 def test_max_pool2d(options: dict[str, Any], repeats: bool) -> None:

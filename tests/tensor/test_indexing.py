@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gradlet import Tensor
+from tests.helpers import check, floats, integers
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5)
 
@@ -45,3 +47,11 @@ def test_gradients_count_how_often_an_element_is_read(case: tuple[tuple[int, ...
     np.add.at(reads, where, 1)
     assert x.grad is not None
     np.testing.assert_array_equal(x.grad.numpy(), reads)
+
+
+@pytest.mark.parametrize("width", [1, 5, 100, 768])
+def test_gradients_of_large_tables(width: int) -> None:
+    """Rows that are taken several times, in blocks of columns that threads share."""
+    table, rows = floats(500, width), integers(300, low=-500, high=500)
+    check(lambda x: x[rows] * 2, None, table, finite_difference=False)
+    check(lambda x: x.T[:, rows], None, table, finite_difference=False)

@@ -143,6 +143,21 @@ def test_one_hot() -> None:
     assert Tensor([[1], [0]]).one_hot(2).tolist() == [[[0, 1]], [[1, 0]]]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int64, np.uint8, np.bool_, np.float16])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17, 33, 1000])
+def test_every_few_elements(count: int, kind: Any) -> None:
+    """Lanes that lie a few elements apart, up to the last element of the array."""
+    for step in (2, 3, 4, 5):
+        x = (floats(count * step) * 9).astype(kind)
+        for start in range(step):
+            assert np.array_equal(Tensor(x)[start::step].numpy(), x[start::step])
+        assert np.array_equal(Tensor(x)[::-1].numpy(), x[::-1])
+        assert np.array_equal(Tensor(x)[::-step].numpy(), x[::-step])
+        assert np.array_equal(
+            Tensor(x).reshape(-1, step).max(1).numpy(), x.reshape(-1, step).max(1)
+        )
+
+
 @pytest.mark.parametrize(
     ("action", "error", "words"),
     [

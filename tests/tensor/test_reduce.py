@@ -132,3 +132,101 @@ def test_names_of_arguments() -> None:
         x.sum(2)
     with pytest.raises(ValueError, match="twice"):
         x.sum((0, -2))
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 7, 1), (2, 33, 2), (0, 3, 2)])
+def test_running_results(axis: int, shape: tuple[int, ...]) -> None:
+    x = floats(*shape, low=-1.5, high=1.5)
+    check(lambda x: x.cumsum(axis), None, x)
+    check(lambda x: x.cumprod(axis), None, x)
+    for name in ("cummax", "cummin"):
+        check(lambda x, n=name: getattr(x, n)(axis)[0], None, x)
+        check(lambda x, n=name: getattr(x, n)(axis)[1], None, x, grad=False)
+
+
+def test_running_products_with_zeros() -> None:
+    x = floats(4, 6)
+    x[0, 2] = x[1, 0] = x[2, 3] = x[2, 5] = x[3, 5] = 0
+    check(lambda x: x.cumprod(1), None, x)
+    check(lambda x: x.cumprod(0), None, x)
+
+
+def test_running_extremes_of_equals_and_nan() -> None:
+    x = integers(6, 9, low=0, high=3).astype(np.float32)
+    x[1, 3] = x[1, 6] = x[2, 0] = np.nan
+    x[3, 2], x[4, 1] = np.inf, -np.inf
+    for name in ("cummax", "cummin"):
+        check(lambda x, n=name: getattr(x, n)(1)[0], None, x)
+        check(lambda x, n=name: getattr(x, n)(1)[1], None, x, grad=False)
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int32, np.int64, np.float64])
+def test_running_results_of_other_dtypes(kind: Any) -> None:
+    x = integers(4, 37, low=0, high=3).astype(kind)
+    check(lambda x: x.cumsum(1), None, x)
+    check(lambda x: x.cumprod(0), None, x)
+    if kind is not np.bool_:
+        check(lambda x: x.cummax(1)[0], None, x, grad=False)
+        check(lambda x: x.cummin(1)[1], None, x, grad=False)
+
+
+def test_running_results_of_scalars_and_names() -> None:
+    x = np.array(2.5, np.float32)
+    check(lambda x: x.cumsum(0) * x.cumprod(0), None, x)
+    check(lambda x: x.cummax(0)[1], None, x)
+    assert Tensor([1, 2]).cumsum(dim=0, dtype="float32").tolist() == [1.0, 3.0]
+    with pytest.raises(IndexError, match="cumsum: axis 1 is out of range"):
+        Tensor([1, 2]).cumsum(1)
+
+
+LARGE = [(200_003,), (3, 30_001), (30_001, 3), (257, 301), (17, 5, 1003)]
+
+
+@pytest.mark.parametrize("shape", LARGE)
+def test_large_arrays(shape: tuple[int, ...]) -> None:
+    """Where work is split into blocks, strips and lanes, and something is left over of each."""
+    x = floats(*shape)
+    whole = integers(*shape)
+    for axis in range(len(shape)):
+        check(lambda x, a=axis: x.sum(a), None, x, atol=1e-2, finite_difference=False)
+        check(lambda x, a=axis: x.max(a), lambda x, a=axis: x.amax(a), x, finite_difference=False)
+        check(lambda x, a=axis: x.argmax(a), None, x)
+        check(lambda x, a=axis: x.cumsum(a), None, x, atol=0.05, grad=False)
+        check(lambda x, a=axis: x.cummin(a)[1], None, x, grad=False)
+        check(lambda x, a=axis: x.flip(a).cumsum(a), lambda x, a=axis: x.flip(a).cumsum(a), whole)
+        check(lambda x, a=axis: x.argmin(a), None, whole)
+    check(lambda x: x.sum(), None, x, atol=1e-2, rtol=1e-4, finite_difference=False)
+    check(lambda x: x.sum(), None, whole)
+    check(lambda x: x.min(), lambda x: x.amin(), whole)
+    check(lambda x: x.flatten().argmin(), None, x)
+
+
+def test_long_sums_are_accurate_and_the_same_every_time() -> None:
+    x = np.random.default_rng(0).random(1 << 22, np.float32)
+    for array, axis in ((x, None), (x.reshape(-1, 64), 0), (x.reshape(4, -1), 1)):
+        results = [Tensor(array).sum(axis).numpy() for _ in range(3)]
+        exact = array.sum(axis, dtype=np.float64)
+        np.testing.assert_allclose(results[0], exact, rtol=4e-7)
+        assert all(np.array_equal(results[0], again) for again in results)
+
+
+KINDS = [
+    np.bool_, np.int8, np.uint8, np.int16, np.int32, np.int64, np.uint32,
+    np.float16, ml_dtypes.bfloat16, np.float32, np.float64,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_positions_in_every_dtype(kind: Any) -> None:
+    dtype = Tensor(np.zeros(1, kind)).dtype
+    extremes = [dtype.min, dtype.max, 0, 1]
+    if dtype.is_float:
+        extremes += [-0.0, 0.0, np.nan, -1.5, np.float32(dtype.max) * 0.99]
+    generator = np.random.default_rng(0)
+    x = generator.choice(np.array(extremes).astype(kind), (40, 19))
+    for rows in (x, x[:, :1], x[:, ::-1].copy()):
+        for axis in (0, 1, None):
+            wide = rows.astype(np.float64 if dtype.is_float else np.int64)
+            assert Tensor(rows).argmax(axis).tolist() == np.argmax(wide, axis).tolist()
+            assert Tensor(rows).argmin(axis).tolist() == np.argmin(wide, axis).tolist()

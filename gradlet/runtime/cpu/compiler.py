@@ -106,7 +106,11 @@ def _refused(error: RuntimeError) -> CompileError:
 
 def _target_machine(target: Target) -> Any:
     llvm = _llvm()
-    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+    if target.triple:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    triple = target.triple or llvm.get_process_triple()
+    return llvm.Target.from_triple(triple).create_target_machine(
         cpu=target.cpu,
         features=target.features,
         opt=3,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -25,12 +27,17 @@ from gradlet.runtime.cpu.workers import LaunchTable, Workers
 class Launch:
     """One row of a program: a phase of a kernel and where its arrays are found.
 
-    `arrays` are places in the program's table of addresses; see `CpuProgram`.
+    Attributes:
+        address: of the phase's code.
+        arrays: places in the program's table of addresses; see `CpuProgram`.
+        extent: how many iterations there are.
+        kernel: which of the program's kernels it belongs to.
     """
 
     address: int
     arrays: tuple[int, ...]
     extent: int
+    kernel: int
 
 
 class CpuDevice:
@@ -39,7 +46,7 @@ class CpuDevice:
     name = "cpu"
 
     def __init__(self) -> None:
-        self.target: Target = host_target(settings.threads())
+        self.target: Target = host_target(settings.threads(), settings.instruction_set())
         self.cache = ObjectCache(settings.cache_folder() / "kernels")
         self.workers = Workers(self.target.threads, self.cache)
 
@@ -110,31 +117,62 @@ class CpuProgram:
         self.indexed = list(indexed)
         self.status = np.zeros(4, np.int64)
         self.lock = threading.Lock()
-        threads = device.target.threads
-        rows = [
-            (launch.address, (0,) * len(launch.arrays), launch.extent, _chunk(launch, threads))
-            for launch in launches
-        ]
-        self.table = LaunchTable(rows)
-        self.places = np.array([p for launch in launches for p in launch.arrays], np.int64)
+        self.launches = list(launches)
+        self.table, self.places = self._table(launches)
         count = 1 + params + len(self.outputs) + len(self.arena_offsets)
         self.addresses = np.zeros(count, np.int64)
         self.addresses[0] = self.status.ctypes.data
 
     def __call__(self, memories: Sequence[Any]) -> list[Block]:
-        made = [memory.allocate(nbytes) for nbytes in self.outputs]
-        blocks: list[Block] = [*memories, *made]
         with self.lock:
-            self.addresses[1 : 1 + len(blocks)] = [b.address for b in blocks]
-            if self.arena_bytes:
-                arena = memory.allocate(self.arena_bytes)
-                self.addresses[1 + len(blocks) :] = self.arena_offsets + arena.address
+            blocks = self._bind(memories)
             np.take(self.addresses, self.places, out=self.table.arguments)
-            self.status[0] = 0
             self.device.workers.run(self.table)
-            if self.status[0]:
-                raise self._index_error(int(self.status[1]), int(self.status[2]))
+            self._check()
         return [blocks[s] for s in self.sinks]
+
+    def kernel_seconds(self, memories: Sequence[Any], runs: int) -> list[float]:
+        """How long each kernel takes in the order of the program: the median of some runs."""
+        numbers = sorted({launch.kernel for launch in self.launches})
+        tables = [self._table([x for x in self.launches if x.kernel == n]) for n in numbers]
+        taken: list[list[float]] = [[] for _ in tables]
+        with self.lock:
+            blocks = self._bind(memories)
+            for table, places in tables:
+                np.take(self.addresses, places, out=table.arguments)
+            for _ in range(runs):
+                for (table, _), seconds in zip(tables, taken, strict=True):
+                    start = time.perf_counter()
+                    self.device.workers.run(table)
+                    seconds.append(time.perf_counter() - start)
+            self._check()
+            del blocks  # not sooner
+        return [median(seconds) for seconds in taken]
+
+    def _table(self, launches: Sequence[Launch]) -> tuple[LaunchTable, np.ndarray]:
+        """A table of some rows, and for each of its arguments the place of its address."""
+        threads = self.device.target.threads
+        rows = [
+            (launch.address, (0,) * len(launch.arrays), launch.extent, _chunk(launch, threads))
+            for launch in launches
+        ]
+        return LaunchTable(rows), np.array([p for x in launches for p in x.arrays], np.int64)
+
+    def _bind(self, memories: Sequence[Any]) -> list[Block]:
+        """Fills the table of addresses; returns the blocks behind it, the arena's last."""
+        blocks = [*memories, *(memory.allocate(nbytes) for nbytes in self.outputs)]
+        self.addresses[1 : 1 + len(blocks)] = [b.address for b in blocks]
+        if self.arena_bytes:
+            arena = memory.allocate(self.arena_bytes)
+            self.addresses[1 + len(blocks) :] = self.arena_offsets + arena.address
+            blocks.append(arena)
+        self.status[0] = 0
+        return blocks
+
+    def _check(self) -> None:
+        """Raises what the kernels have reported in the status words."""
+        if self.status[0]:
+            raise self._index_error(int(self.status[1]), int(self.status[2]))
 
     def _index_error(self, bad: int, size: int) -> IndexError:
         """Names what may have met the bad index: everything that indexes an axis of `size`."""

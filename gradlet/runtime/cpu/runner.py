@@ -1,8 +1,9 @@
 """The native part of running a launch table: how threads share the rows.
 
-A kernel is `void kernel(void** args, i64 begin, i64 end)`: iterations [begin, end) of its outermost
-loop. A row of a launch table names a kernel, its arguments, how many iterations there are, and how
-many make one chunk. Rows run in order: a row sees everything that the rows before it wrote.
+A kernel is `void kernel(void** args, i64 begin, i64 end, i64 thread)`: iterations [begin, end) of
+its outermost loop, run by the thread of that number; the caller's is 0. A row of a launch table
+names a kernel, its arguments, how many iterations there are, and how many make one chunk. Rows run
+in order: a row sees everything that the rows before it wrote.
 
 How threads share a row
 -----------------------
@@ -81,7 +82,7 @@ stay:
 }
 
 ; Take chunks of the current row until none is left. Returns how many were run.
-define internal i64 @take_chunks(ptr %state) nounwind {
+define internal i64 @take_chunks(ptr %state, i64 %thread) nounwind {
   %total.at = getelementptr %State, ptr %state, i32 0, i32 1
   %kernel.at = getelementptr %State, ptr %state, i32 0, i32 2
   %args.at = getelementptr %State, ptr %state, i32 0, i32 3
@@ -103,7 +104,7 @@ work:
   %begin = mul i64 %index, %chunk
   %full = add i64 %begin, %chunk
   %end = call i64 @llvm.smin.i64(i64 %full, i64 %extent)
-  call void %kernel(ptr %args, i64 %begin, i64 %end)
+  call void %kernel(ptr %args, i64 %begin, i64 %end, i64 %thread)
   %count.next = add i64 %count, 1
   br label %take
 over:
@@ -111,7 +112,7 @@ over:
 }
 
 ; A helper's life between two waits in its mailbox: help until there is no work for `patience`.
-define i64 @help(ptr %state, i64 %patience) nounwind {
+define i64 @help(ptr %state, i64 %patience, i64 %thread) nounwind {
   %done.at = getelementptr %State, ptr %state, i32 0, i32 7
   %running.at = getelementptr %State, ptr %state, i32 0, i32 9
   br label %watch
@@ -122,7 +123,7 @@ watch:
   %any = icmp sgt i64 %left, 0
   br i1 %any, label %work, label %rest
 work:
-  %count = call i64 @take_chunks(ptr %state)
+  %count = call i64 @take_chunks(ptr %state, i64 %thread)
   %before = atomicrmw add ptr %done.at, i64 %count acq_rel
   %helped.now = add i64 %helped, %count
   br label %watch
@@ -158,7 +159,7 @@ define internal void @share(ptr %state, ptr %kernel, ptr %args, i64 %extent, i64
   store i64 %chunk, ptr %chunk.at
   store atomic i64 0, ptr %done.at monotonic, align 8
   store atomic i64 %total, ptr %state release, align 8
-  %mine = call i64 @take_chunks(ptr %state)
+  %mine = call i64 @take_chunks(ptr %state, i64 0)
   %theirs = sub i64 %total, %mine
   br label %check
 check:
@@ -195,7 +196,7 @@ begin:
   %single = icmp sle i64 %extent, %chunk
   br i1 %single, label %alone, label %together
 alone:
-  call void %kernel(ptr %args, i64 0, i64 %extent)
+  call void %kernel(ptr %args, i64 0, i64 %extent, i64 0)
   br label %finished
 together:
   call void @share(ptr %state, ptr %kernel, ptr %args, i64 %extent, i64 %chunk)
@@ -218,7 +219,7 @@ class Native:
     def __init__(self, loaded: LoadedObject) -> None:
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
         run_table = ctypes.CFUNCTYPE(None, pointer, pointer, integer, integer)
-        help_until_idle = ctypes.CFUNCTYPE(integer, pointer, integer)
+        help_until_idle = ctypes.CFUNCTYPE(integer, pointer, integer, integer)
         self._loaded = loaded
         self.run_table: Any = run_table(loaded.address["run_table"])
         self.help: Any = help_until_idle(loaded.address["help"])
@@ -274,6 +275,6 @@ def spins_in(seconds: float, native: Native) -> int:
     durations = []
     for _ in range(5):
         begin = time.perf_counter()
-        native.help(state.ctypes.data, trial)
+        native.help(state.ctypes.data, trial, 1)
         durations.append(time.perf_counter() - begin)
     return max(1, round(trial * seconds / min(durations)))

@@ -17,25 +17,53 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 DEFAULT_L1_BYTES = 64 << 10 if sys.platform == "darwin" else 32 << 10
 DEFAULT_L2_BYTES = 4 << 20 if sys.platform == "darwin" else 1 << 20
 
+# Instruction sets by name: a feature that each needs, and how those beyond it begin.
+INSTRUCTION_SETS = {
+    "avx512": ("avx512f", ()),
+    "avx2": ("avx2", ("avx512", "avx10")),
+    "sse2": ("sse2", ("avx", "f16c", "fma", "vaes", "vpclmul", "xop")),
+}
+
 
 @functools.cache
-def host_target(threads: int | None = None) -> Target:
-    """The processor underneath, with `threads` threads or one for each core we may use."""
+def host_target(threads: int | None = None, instructions: str = "native") -> Target:
+    """The processor underneath, with `threads` threads or one for each core we may use.
+
+    Args:
+        instructions: a key of `INSTRUCTION_SETS`, to be used as if there were none beyond it.
+
+    Raises:
+        ValueError: no such set, or none of this processor.
+    """
     # LLVM is imported here, not above: it takes longer to load than the rest of gradlet.
     import llvmlite.binding as llvm
 
-    features = llvm.get_host_cpu_features()
+    features = limited(llvm.get_host_cpu_features(), instructions)
     vector_bytes, vector_registers = _vectors(features)
     return Target(
         name="cpu",
         cpu=llvm.get_host_cpu_name(),
-        features=features.flatten(),
+        features=",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items())),
         vector_bytes=vector_bytes,
         vector_registers=vector_registers,
         l1_bytes=_cache_bytes(level=1) or DEFAULT_L1_BYTES,
         l2_bytes=_cache_bytes(level=2) or DEFAULT_L2_BYTES,
         threads=threads or usable_cores(),
     )
+
+
+def limited(features: dict[str, bool], instructions: str) -> dict[str, bool]:
+    """The features with those beyond a set of instructions switched off."""
+    if instructions == "native":
+        return dict(features)
+    here = [name for name, (needed, _) in INSTRUCTION_SETS.items() if features.get(needed)]
+    if instructions not in here:
+        raise ValueError(
+            f"GRADLET_TARGET={instructions} is not to be had on this processor. "
+            f"There is: {', '.join(['native', *here])}."
+        )
+    beyond = INSTRUCTION_SETS[instructions][1]
+    return {name: on and not name.startswith(beyond) for name, on in features.items()}
 
 
 def _vectors(features: dict[str, bool]) -> tuple[int, int]:

@@ -157,7 +157,7 @@ class Workers:
         self._stop_helpers.atexit = False
         for number in range(1, self.threads):
             mailbox: SimpleQueue[bool] = SimpleQueue()
-            arguments = (mailbox, self._native, self._state, patience)
+            arguments = (mailbox, self._native, self._state, patience, number)
             helper = threading.Thread(
                 target=_help, args=arguments, name=f"gradlet-{number}", daemon=True
             )
@@ -193,12 +193,16 @@ def _current_core() -> Callable[[], int]:
 
 
 def _help(
-    mailbox: SimpleQueue[bool], native: Native, state: npt.NDArray[np.int64], patience: int
+    mailbox: SimpleQueue[bool],
+    native: Native,
+    state: npt.NDArray[np.int64],
+    patience: int,
+    number: int,
 ) -> None:
     """What a helper thread does: wait for a token, help until there is nothing to do, repeat."""
     address = state.ctypes.data
     while mailbox.get():
-        native.help(address, patience)
+        native.help(address, patience, number)
 
 
 def _stop(mailboxes: list[SimpleQueue[bool]]) -> None:

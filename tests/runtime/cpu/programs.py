@@ -8,12 +8,12 @@ KERNELS = """
 declare float @erff(float)
 declare double @pow(double, double)
 
-define void @nothing(ptr %args, i64 %begin, i64 %end) nounwind {
+define void @nothing(ptr %args, i64 %begin, i64 %end, i64 %thread) nounwind {
   ret void
 }
 
 ; out[i] = a[i] + b[i] + 1, all int64.
-define void @add(ptr %args, i64 %begin, i64 %end) nounwind {
+define void @add(ptr %args, i64 %begin, i64 %end, i64 %thread) nounwind {
 entry:
   %a.at = getelementptr ptr, ptr %args, i64 1
   %b.at = getelementptr ptr, ptr %args, i64 2
@@ -41,7 +41,7 @@ over:
 }
 
 ; out[i] = a[0] + ... + a[n - 1], all int64, where the third argument points to n.
-define void @gather(ptr %args, i64 %begin, i64 %end) nounwind {
+define void @gather(ptr %args, i64 %begin, i64 %end, i64 %thread) nounwind {
 entry:
   %a.at = getelementptr ptr, ptr %args, i64 1
   %n.at = getelementptr ptr, ptr %args, i64 2

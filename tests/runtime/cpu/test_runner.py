@@ -27,7 +27,7 @@ def test_a_helper_without_work_returns() -> None:
     spins = spins_in(0.001, loop)
     state = aligned_state()
     begin = time.perf_counter()
-    assert loop.help(state.ctypes.data, spins) == 0
+    assert loop.help(state.ctypes.data, spins, 1) == 0
     assert time.perf_counter() - begin < 1.0
 
 
@@ -41,7 +41,7 @@ def test_a_late_helper_finds_nothing(kernels: LoadedObject) -> None:
     assert state[RUNNING_WORD] == 0
     assert state[DONE_WORD] == 0
     assert state[0] <= 0
-    assert loop.help(state.ctypes.data, 1) == 0
+    assert loop.help(state.ctypes.data, 1, 1) == 0
     assert (counts == 1).all()
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from gradlet.runtime.cpu import target
+from gradlet.runtime.cpu.cache import cache_key
+from gradlet.runtime.cpu.device import CpuDevice
 from gradlet.runtime.cpu.target import host_target
 
 
@@ -39,6 +42,45 @@ def test_threads_are_the_callers_choice() -> None:
 )
 def test_vectors(features: dict[str, bool], expected: tuple[int, int]) -> None:
     assert target._vectors(features) == expected
+
+
+FEATURES = {"sse2": True, "avx": True, "fma": True, "avx2": True, "avx512f": True, "bmi": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "vectors"),
+    [
+        ("native", FEATURES, (64, 32)),
+        ("avx512", FEATURES, (64, 32)),
+        ("avx2", {"sse2", "avx", "fma", "avx2", "bmi"}, (32, 16)),
+        ("sse2", {"sse2", "bmi"}, (16, 16)),
+    ],
+)
+def test_instruction_sets(name: str, left: Collection[str], vectors: tuple[int, int]) -> None:
+    features = target.limited(FEATURES, name)
+    assert features.keys() == FEATURES.keys()
+    assert {feature for feature, on in features.items() if on} == set(left)
+    assert target._vectors(features) == vectors
+
+
+@pytest.mark.parametrize("name", ["avx512", "avx9", ""])
+def test_an_instruction_set_that_is_not_here(name: str) -> None:
+    with pytest.raises(ValueError, match=r"GRADLET_TARGET=.*There is: native, avx2, sse2\."):
+        target.limited({"sse2": True, "avx2": True, "avx512f": False}, name)
+
+
+def test_the_setting_limits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    if "+avx2" not in host_target().features:
+        pytest.skip("about processors with AVX2")
+    monkeypatch.setenv("GRADLET_TARGET", "avx2")
+    device = CpuDevice()
+    assert device.target.vector_bytes == 32 and device.target.vector_registers == 16
+    assert "+avx512" not in device.target.features and "+avx2" in device.target.features
+    source = "define i64 @seven() { ret i64 7 }"
+    monkeypatch.delenv("GRADLET_TARGET")
+    here = CpuDevice().target
+    if here != device.target:
+        assert cache_key(source, device.target) != cache_key(source, here)
 
 
 def test_cache_sizes_are_read(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""Which kernels are better one than several, because they share rows that stay in cache.
+
+Two kernels that can run row by row together do so if no third has to run between them, and if
+what they share matters beside all that they touch: what one writes and the other reads, or what
+both read. A contraction joins only for a matrix that outweighs its other ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+
+from gradlet.ir.node import Node
+from gradlet.schedule.plan import Step
+from gradlet.schedule.rows import (
+    Cluster,
+    Product,
+    common_prefix,
+    describe,
+    describe_row_by_row,
+    union,
+)
+
+_FEWEST_ROWS = 8  # lest threads be idle
+_LITTLE_WORK = 1 << 16  # bytes that one thread sees to alone anyway
+_TILE_ROWS = 16  # rows that a contraction wants at once
+_WORTHWHILE = 8  # shared data is worth joining for from this fraction of all data on
+
+
+def clusters(steps: Sequence[Step], buffers: Sequence[Node], cache_bytes: int) -> list[Cluster]:
+    """What each kernel is to be made of, in an order in which they can run."""
+    return _Clustering(steps, buffers, cache_bytes).run()
+
+
+class _Clustering:
+    """Joins clusters as long as it helps; `before` keeps the order that must hold."""
+
+    def __init__(self, steps: Sequence[Step], buffers: Sequence[Node], cache_bytes: int) -> None:
+        self.steps = steps
+        self.bytes = [b.size * b.dtype.itemsize for b in buffers]
+        self.cache_bytes = cache_bytes
+        self.found = {number: describe(number, step) for number, step in enumerate(steps)}
+        self.home = {number: number for number in self.found}
+        self.writer = {b: n for n, c in self.found.items() for b in c.writes}
+        self.readers: dict[int, list[int]] = {}
+        for number, step in enumerate(steps):
+            for b in _reads_of(step):
+                self.readers.setdefault(b, []).append(number)
+        self.before: dict[int, set[int]] = {}
+        for number, cluster in self.found.items():
+            direct = {self.writer[b] for b in cluster.reads if b in self.writer}
+            self.before[number] = direct.union(*(self.before[n] for n in direct))
+
+    def run(self) -> list[Cluster]:
+        for number in (*range(len(self.steps)), *range(len(self.steps))):
+            refused: set[int] = set()
+            for other in self.partners(number):
+                here, there = self.home[number], self.home[other]
+                if here != there and there not in refused:
+                    joined = self.join(self.found[there], self.found[here])
+                    if joined is not None:
+                        self.replace(there, here, joined)
+                        refused.clear()
+                    else:
+                        refused.add(there)
+        return [part for cluster in self.in_order() for part in self.kept(cluster)]
+
+    def partners(self, number: int) -> list[int]:
+        """Steps that `number` reads from, latest first, then earlier ones that read the same."""
+        reads = _reads_of(self.steps[number])
+        near = {self.writer[b] for b in reads if b in self.writer}
+        beside = {n for b in reads for n in self.readers[b] if n < number}
+        return [*sorted(near, reverse=True), *sorted(beside - near, reverse=True)]
+
+    def join(self, a: Cluster, b: Cluster) -> Cluster | None:
+        """Both as one, or None if they cannot be or had better not."""
+        if self.stands_between(a.steps[0], b.steps[0]):
+            return None
+        joined = self.joined(a, b)
+        if joined is None and len(b.steps) == 1 and len(a.extents) > 1:
+            (number,) = b.steps
+            adding = describe_row_by_row(number, self.steps[number], len(a.extents) - 1)
+            if adding is not None:
+                joined = self.joined(a, adding)
+        return joined
+
+    def joined(self, a: Cluster, b: Cluster) -> Cluster | None:
+        """Both as one, or None if they do not work on the same rows or had better not be one."""
+        flows = (a.writes & b.reads) | (b.writes & a.reads)
+        extents = common_prefix([a.extents, b.extents])
+        depth = 0
+        while depth < len(extents) and all(a.axes[t][depth] & b.axes[t][depth] for t in flows):
+            depth += 1
+        if depth == 0 or any(c.adds and depth < len(c.extents) for c in (a, b)):
+            return None
+        joined = union(a, b, depth)
+        return joined if self.fits(joined) and self.pays(a, b, joined, flows) else None
+
+    def stands_between(self, a: int, b: int) -> bool:
+        """Whether another cluster needs one of two and is needed by the other."""
+        a, b = self.home[a], self.home[b]
+        ahead = self.before[a] | self.before[b]
+        return any({a, b} & self.before[other] for other in ahead if other not in (a, b))
+
+    def row_bytes(self, joined: Cluster, b: int) -> int | None:
+        """Bytes of one row of a buffer, or None if other rows are read as well."""
+        return self.bytes[b] // joined.rows if all(joined.axes[b]) else None
+
+    def fits(self, joined: Cluster) -> bool:
+        """Whether rows are many enough, and short enough to stay in cache."""
+        few = joined.independent < _FEWEST_ROWS
+        if few and sum(self.bytes[b] for b in joined.axes) > _LITTLE_WORK:
+            return False
+        inner = [self.row_bytes(joined, b) or 0 for b in joined.writes]
+        if sum(inner) > self.cache_bytes:
+            return False
+        if joined.products and _TILE_ROWS * max(inner, default=0) > self.cache_bytes:
+            return False
+        tiled = all(product.remains(len(joined.extents)) for product in joined.products)
+        return tiled and not joined.sweeps[-1]
+
+    def pays(self, a: Cluster, b: Cluster, joined: Cluster, flows: frozenset[int]) -> bool:
+        """Whether what stays in cache between the two matters beside all else they touch."""
+        shared = {t for t in a.axes.keys() & b.axes.keys() if self.stays(joined, t)}
+        if not flows:
+            large = sum(self.bytes[t] for t in shared) > self.cache_bytes
+            if not large or joined.products or not (a.reduces and b.reduces):
+                return False
+        gain = sum(self.bytes[t] for t in shared)
+        smaller = min(sum(self.bytes[t] for t in c.axes) for c in (a, b))
+        if gain * _WORTHWHILE < smaller:
+            return False
+        within = {t for t in joined.shared if self.stays(joined, t)}
+        return all(self.product_pays(product, within) for product in joined.products)
+
+    def stays(self, joined: Cluster, b: int) -> bool:
+        row = self.row_bytes(joined, b)
+        return row is not None and row <= self.cache_bytes
+
+    def product_pays(self, product: Product, within: Set[int]) -> bool:
+        """Whether the matrix that stays in cache outweighs those that are read again."""
+        largest = max((self.bytes[b] for b in product.touched & within), default=0)
+        return sum(self.bytes[b] for b in product.touched) <= 1.5 * largest
+
+    def replace(self, a: int, b: int, joined: Cluster) -> None:
+        """`joined` stands for both from now on."""
+        del self.found[b]
+        self.found[a] = joined
+        for number in joined.steps:
+            self.home[number] = a
+        self.before[a] = (self.before[a] | self.before.pop(b)) - {a, b}
+        for other, ahead in self.before.items():
+            if other != a and ahead & {a, b}:
+                ahead.discard(b)
+                ahead |= {a} | self.before[a]
+
+    def in_order(self) -> list[int]:
+        """Clusters so that each comes after those it needs."""
+        placed: dict[int, None] = {}
+        waiting = sorted(self.found)
+        while waiting:
+            ready = [c for c in waiting if self.before[c] <= placed.keys()]
+            assert ready, "kernels wait for each other in a circle"
+            placed.update(dict.fromkeys(ready))
+            waiting = [c for c in waiting if c not in placed]
+        return list(placed)
+
+    def kept(self, number: int) -> list[Cluster]:
+        """A cluster, or its steps one by one where joining them brings nothing."""
+        cluster = self.found[number]
+        if cluster.reduces:
+            return [cluster]
+        return [describe(step, self.steps[step]) for step in cluster.steps]
+
+
+def _reads_of(step: Step) -> tuple[int, ...]:
+    """The buffers that a step reads."""
+    return step.buffers[step.kernel.outputs :]

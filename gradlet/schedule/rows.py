@@ -1,0 +1,241 @@
+"""The rows of a kernel: what it does for one combination of its leading loop counters.
+
+Kernels can run row by row together if each reads of the others' arrays only its own row. What is
+noted here of each says whether that is so; `cluster.py` decides what is joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+from gradlet.ir import build, index, ops
+from gradlet.ir.kernel import Nest
+from gradlet.ir.node import Node, topological
+from gradlet.schedule.plan import Step
+
+_READS = (ops.LOAD, ops.CHECKED)
+
+Axes = tuple[frozenset[int], ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A contraction: the buffers it touches, and which counters move one of its factors alone."""
+
+    touched: frozenset[int]
+    first: frozenset[int]
+    second: frozenset[int]
+
+    def remains(self, depth: int) -> bool:
+        """Whether a tile of rows is still a product of two matrices."""
+        return max(self.first) >= depth - 1 and max(self.second) >= depth - 1
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Kernels that are to run together.
+
+    Attributes:
+        steps: their numbers in the schedule.
+        extents: of the leading counters that all their nests have in common.
+        axes: for each buffer they touch and for each of those counters, the axes of the buffer
+            that every access indexes by just that counter.
+        sweeps: for each counter whether some access runs along memory with it: its rows are
+            columns.
+        writes, reads: buffers.
+        shared: the buffers that more than one of the kernels touches.
+        reduces: some nest reduces or scatters.
+        products: the contractions among them.
+        adds: by number the steps that are taken as `row_by_row` gives them.
+    """
+
+    steps: tuple[int, ...]
+    extents: tuple[int, ...]
+    axes: dict[int, Axes]
+    sweeps: tuple[bool, ...]
+    writes: frozenset[int]
+    reads: frozenset[int]
+    shared: frozenset[int]
+    reduces: bool
+    products: tuple[Product, ...]
+    adds: dict[int, Step] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return prod(self.extents)
+
+    @property
+    def independent(self) -> int:
+        """How many parts of the work need nothing of each other."""
+        return prod(self.extents[:-1] if self.adds else self.extents)
+
+
+def describe(number: int, step: Step, sums: bool = False) -> Cluster:
+    """One step by itself.
+
+    Args:
+        sums: different rows may be added up in one place.
+    """
+    nests = [nest for nest in step.kernel.nests if isinstance(nest, Nest)]
+    assert len(nests) == len(step.kernel.nests), "a kernel is joined once"
+    written = frozenset(step.buffers[: step.kernel.outputs])
+    accesses = [
+        (nest, step.buffers[array.arg], array, at)
+        for nest in nests
+        for array, at in _accesses(nest)
+    ]
+    extents = common_prefix([_independent(nest) for nest in nests])
+    axes: dict[int, Axes] = {}
+    for nest, b, _, at in accesses:
+        here = tuple(
+            frozenset(axis for axis, i in enumerate(at) if i is nest.ranges[position])
+            for position in range(len(extents))
+        )
+        axes[b] = tuple(x & y for x, y in zip(axes.get(b, here), here, strict=True))
+    depth = 0
+    while depth < len(extents) and (sums or all(axes[b][depth] for b in written)):
+        depth += 1
+    sweeps = [
+        any(_sweeps(nest, array, at, position) for nest, _, array, at in accesses)
+        for position in range(depth)
+    ]
+    touched = frozenset(axes)
+    products = [found for nest in nests for found in contractions(nest)]
+    return Cluster(
+        (number,),
+        extents[:depth],
+        {b: found[:depth] for b, found in axes.items()},
+        tuple(sweeps),
+        written,
+        touched - written,
+        frozenset(),
+        len(nests) > 1 or any(_reductions(nest) for nest in nests),
+        tuple(Product(touched, first, second) for _, first, second in products),
+    )
+
+
+def _independent(nest: Nest) -> tuple[int, ...]:
+    """The extents of the leading counters whose iterations may be rows."""
+    if any(len(x.src) > 2 for x, _, _ in contractions(nest)):
+        return ()  # convolutions have loops of their own
+    values = topological([store.value for store in nest.stores])
+    carried = {c for x in values if x.op not in _READS and not x.op.elementwise for c in x.src[1:]}
+    extents: list[int] = []
+    for counter in nest.ranges:
+        if counter in carried:  # as by a scan, from each iteration to the next
+            break
+        extents.append(counter.arg[1])
+    return tuple(extents)
+
+
+def row_by_row(step: Step, position: int) -> Step | None:
+    """A sum over rows as additions to a result that begins as zeros, or None if it is no such sum.
+
+    Its counter comes to stand at `position` among the others:
+
+        for b, j: y[b, j] = sum(f(b, r, j) for r)  ->  for b, j: y[b, j] = 0
+                                                       for b, r, j: y[b, j] += f(b, r, j)
+    """
+    (nest,) = step.kernel.nests[:1]
+    if len(step.kernel.nests) > 1 or not isinstance(nest, Nest) or len(nest.stores) > 1:
+        return None
+    (store,) = nest.stores
+    total = store.value
+    if total.op is not ops.FOLD_RANGES or total.arg is not ops.ADD or len(total.src) > 2:
+        return None
+    value, row = total.src
+    zero = replace(store, value=build.const(0, value.dtype))
+    counters = (*nest.ranges[:position], row, *nest.ranges[position:])
+    adds = Nest(counters, (replace(store, value=value, accumulate=ops.ADD),))
+    nests = (replace(nest, stores=(zero,)), adds)
+    return replace(step, kernel=replace(step.kernel, nests=nests))
+
+
+def describe_row_by_row(number: int, step: Step, position: int) -> Cluster | None:
+    """One step by itself, as `row_by_row` gives it, with rows up to the counter put in."""
+    adding = row_by_row(step, position)
+    if adding is None:
+        return None
+    alone = replace(adding.kernel, nests=adding.kernel.nests[1:])
+    found = describe(number, replace(adding, kernel=alone), sums=True)
+    depth = position + 1
+    return replace(
+        found,
+        extents=found.extents[:depth],
+        axes={b: axes[:depth] for b, axes in found.axes.items()},
+        sweeps=found.sweeps[:depth],
+        reduces=True,
+        products=describe(number, step).products,
+        adds={number: adding},
+    )
+
+
+def common_prefix(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The extents that all of several shapes begin with."""
+    made: list[int] = []
+    for extents in zip(*shapes, strict=False):
+        if len(set(extents)) > 1:
+            break
+        made.append(extents[0])
+    return tuple(made)
+
+
+def _accesses(nest: Nest) -> Iterator[tuple[Node, tuple[Node, ...]]]:
+    """Every array that a nest touches, with the indices."""
+    for store in nest.stores:
+        yield store.target, store.index
+        for x in topological([store.value, *store.index]):
+            if x.op is ops.LOAD:
+                yield x.src[0], x.src[2:]
+
+
+def _reductions(nest: Nest) -> list[Node]:
+    values = [store.value for store in nest.stores]
+    return [x for x in topological(values) if x.op is ops.FOLD_RANGES]
+
+
+def contractions(nest: Nest) -> Iterator[tuple[Node, frozenset[int], frozenset[int]]]:
+    """Sums of products of which each factor is used again and again.
+
+    With each come the positions of the counters that move only its first, only its second factor.
+    """
+    for x in _reductions(nest):
+        product = x.src[0]
+        if x.arg is ops.ADD and product.op is ops.MUL:
+            a, b = (index.variables(factor) for factor in product.src)
+            first = frozenset(n for n, c in enumerate(nest.ranges) if c in a and c not in b)
+            second = frozenset(n for n, c in enumerate(nest.ranges) if c in b and c not in a)
+            if first and second:
+                yield x, first, second
+
+
+def _sweeps(nest: Nest, array: Node, at: tuple[Node, ...], position: int) -> bool:
+    """Whether an access that varies within a row moves to neighbours from row to row."""
+    counter = nest.ranges[position]
+    flat = index.ravel(at, array.shape)
+    inside = index.variables(flat) - set(nest.ranges[: position + 1])
+    return bool(inside) and index.coefficient(flat, counter) == 1
+
+
+def union(a: Cluster, b: Cluster, depth: int) -> Cluster:
+    """Both clusters as one whose rows are those of the first `depth` counters."""
+    axes = {t: found[:depth] for t, found in (*a.axes.items(), *b.axes.items())}
+    for t in a.axes.keys() & b.axes.keys():
+        pairs = zip(a.axes[t][:depth], b.axes[t][:depth], strict=True)
+        axes[t] = tuple(mine & yours for mine, yours in pairs)
+    sweeps = zip(a.sweeps[:depth], b.sweeps[:depth], strict=True)
+    writes = a.writes | b.writes
+    return Cluster(
+        tuple(sorted(a.steps + b.steps)),
+        a.extents[:depth],
+        axes,
+        tuple(mine or yours for mine, yours in sweeps),
+        writes,
+        a.reads | b.reads,
+        a.shared | b.shared | (a.axes.keys() & b.axes.keys()),
+        a.reduces or b.reduces,
+        a.products + b.products,
+        a.adds | b.adds,
+    )

@@ -1,0 +1,40 @@
+"""A nest for each remainder: no division is left, and no term that is always 0."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+from gradlet.ir import ops
+from gradlet.ir.node import topological
+from gradlet.lower.loops import show
+from gradlet.lower.nest import loops_of
+from gradlet.lower.residues import by_residue
+from tests.graphs import plan
+from tests.lower.test_choose import whole
+
+
+def test_a_stride_of_two_makes_two_nests() -> None:
+    (step,) = plan(whole(2, 1, 3, 1).conv_transpose2d(whole(1, 2, 3, 1), stride=(2, 1))).steps
+    nests = by_residue(step.kernel.nests[0])
+    assert len(nests) == 2
+    assert not any(
+        x.op in (ops.MOD, ops.FLOORDIV)
+        for nest in nests
+        for x in topological([nest.stores[0].value])
+    )
+    assert (
+        show(loops_of(nests[1]))
+        == dedent(
+            """
+        for i0 in 2:
+          for i1 in 2:
+            for i2q in 3:
+              p0[i0, i1, ((i2q * 2) + 1), 0] = (p1[i0, 0, i2q, 0] * p2[0, i1, 1, 0])
+        """
+        ).strip()
+    )
+
+
+def test_other_nests_stay_as_they_are() -> None:
+    (step,) = plan(whole(2, 1, 3, 3).conv2d(whole(1, 1, 2, 2))).steps
+    assert by_residue(step.kernel.nests[0]) == [step.kernel.nests[0]]
