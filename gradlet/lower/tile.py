@@ -198,7 +198,7 @@ def _chunk(c: Contraction, run: tuple[Node, ...], width: int, target: Target) ->
         return min(extent, width) if fits else None
     best: tuple[float, int] | None = None
     most = _LONGEST_PANEL * target.lanes(4) // inner
-    least = (width - target.lanes(4)) // inner + 1
+    least = max(1, (width - target.lanes(4)) // inner + 1)
     for chunk in range(min(extent, most), least - 1, -1):
         if c.adds and extent % chunk:
             continue
