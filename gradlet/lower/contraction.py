@@ -260,7 +260,7 @@ class _Builder:
         product, terms = fuse_terms(build.mul(*factors), terms)
         update: Body = (Assign(acc, (), index.replace(product, place), ops.ADD),)
         for term in reversed(terms):
-            update = loop(term, update)
+            update = loop(term, update, ahead=self.tile.ahead if term is terms[-1] else 0)
         at = tuple(index.replace(i, place) for i in store.index)
         value = index.replace(store.value, place)
         zero = build.const(0, acc.dtype)

@@ -106,17 +106,37 @@ def _lower_tiles(
     shared: Body = ()
     body: Body = ()
     written = {s.target for nest in group.nests for s in nest.stores}
+    alone = replace(target, threads=1)  # a tile is one thread's
     for number, nest in enumerate(group.nests):
-        inner = _renamed(lower_nest(_in_tile(nest, group.ranges[-1], place, row), target), number)
+        inner = _renamed(lower_nest(_in_tile(nest, group.ranges[-1], place, row), alone), number)
         inner = _serial(inner)
         if tiles is not None:
             before, inner = hoist(inner, outer, written)
             shared += before
         body += inner
+    if row.op is not ops.RANGE:
+        body = _fetch_next_row(body)
     for counter in reversed(outer):
         body = loop(counter, body)
     last = tiles if _adds(group) else None
     return (*shared, *_own(_fewer_loops(body, 8 * target.threads, last)))
+
+
+def _fetch_next_row(body: Body) -> Body:
+    """The last loop along each param of a row meanwhile fetches the one behind it in memory."""
+    made: list[Statement] = []
+    left: set[Node] = set()
+    for s in body:
+        params = {x for x in _needed((s,)) if x.op is ops.PARAM}
+        if isinstance(s, Loop):
+            left |= params
+    for s in reversed(body):
+        mine = {x for x in _needed((s,)) if x in left}
+        if isinstance(s, Loop) and s.kind == "serial" and mine:
+            left -= mine
+            s = replace(s, ahead=s.size)
+        made.append(s)
+    return tuple(reversed(made))
 
 
 def _in_tile(nest: Nest, last: Node, place: Node, row: Node) -> Nest:

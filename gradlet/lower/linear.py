@@ -16,14 +16,16 @@ from gradlet.ir import index, ops
 from gradlet.ir.node import Node, topological
 from gradlet.lower.loops import Assign, Body, Loop, assigns, rename
 
-LOOP, END, READ, READ_STRIDED, WRITE, CHECK = (
-    "loop", "end", "read", "read_strided", "write", "check",
+LOOP, END, READ, READ_STRIDED, PREFETCH, WRITE, STREAM, CHECK = (
+    "loop", "end", "read", "read_strided", "prefetch", "write", "stream", "check",
 )  # fmt: skip
 BROADCAST, LANE_NUMBERS, REDUCE_LANES, PREFIX_LANES, SHUFFLE_LANES = (
     "broadcast", "lane_numbers", "reduce_lanes", "prefix_lanes", "shuffle_lanes",
 )  # fmt: skip
 
 
+_LINE = 64  # bytes of a cache line
+_STREAMED = 1 << 26  # bytes of an array that no cache holds until somebody reads it
 STEPS = (-1, 2, 3, 4)  # of strided reads; lanes further apart are gathered one by one
 
 
@@ -44,7 +46,8 @@ class Instruction:
     a reduction or scan over lanes, the order of a shuffle, the size that a check compares with,
     `seldom` of a WHERE so marked and True of arithmetic on an index that is never negative. Reads
     and writes take (address[, mask]) and (address, value); an address without lanes is where a
-    vector starts. The lanes of a strided read, whose `arg` is (array, step), lie `step` elements
+    vector starts. What is prefetched may lie outside the array. `stream` is a write of whole
+    cache lines past the caches. The lanes of a strided read, whose `arg` is (array, step), lie `step` elements
     apart.
     """
 
@@ -81,6 +84,7 @@ class _Scope:
     counter: Node | None
     instructions: list[Instruction] = field(default_factory=list)
     known: dict[Node, Value] = field(default_factory=dict)
+    vectors: dict[Node, int] = field(default_factory=dict)  # the loads of whole vectors: lanes
 
 
 def linearize(body: Body, params: tuple[Node, ...]) -> LinearProgram:
@@ -122,6 +126,7 @@ class _Linearizer:
         self.body = body
         self.count = 0
         self.written = {a.target for a in assigns(body)}
+        self.read = {array for a in assigns(body) for array in _arrays(a.value)}
         self.scopes = [_Scope(None)]
         self.lane_counter: Node | None = None
         self.lanes = 0
@@ -137,6 +142,8 @@ class _Linearizer:
             extent = statement.size
             self.scopes.append(_Scope(statement.counter, known={statement.counter: counter}))
             self.run(statement.body)
+            if statement.ahead:
+                self.fetch_ahead(statement)
             inner = self.scopes.pop()
             self.emit_loop(counter, None, inner)
         else:
@@ -173,8 +180,22 @@ class _Linearizer:
                 counter = self.value(dtypes.index)
                 self.scopes.append(_Scope(statement.counter, known={statement.counter: counter}))
                 self.run(statement.body)
+                if statement.ahead:
+                    self.fetch_ahead(statement)
                 inner = self.scopes.pop()
                 self.emit_loop(counter, statement.size, inner)
+
+    def fetch_ahead(self, found: Loop) -> None:
+        """Prefetches what the vectors that were read will be some iterations later."""
+        places = {c: index.const(0) for c in self.lane_counters}
+        places[found.counter] = index.add(found.counter, found.ahead)
+        for x, lanes in self.scopes[-1].vectors.items():
+            address = index.replace(index.ravel(x.src[2:], x.src[0].shape), places)
+            if index.bounds(address)[0] >= x.src[0].size:
+                continue
+            for lane in range(0, lanes, _LINE // x.dtype.itemsize):
+                place = self.evaluate(index.add(address, lane))
+                self.now(PREFETCH, (place,), None, 0, x.src[0])
 
     def forget_lanes(self, counter: Node) -> None:
         """What is known as a vector over `counter` is not known in a plain loop over it."""
@@ -195,7 +216,17 @@ class _Linearizer:
             lanes = self.lanes if spread else 0
             before = self.now(READ, (address,), a.target.dtype, lanes, a.target)
             value = self.now(a.accumulate, (before, value), value.dtype, lanes)
-        self.now(WRITE, (address, value), None, 0, a.target)
+        op = STREAM if self.is_streamed(a, value) else WRITE
+        self.now(op, (address, value), None, 0, a.target)
+
+    def is_streamed(self, a: Assign, value: Value) -> bool:
+        """True for whole lines of a large array that this phase only writes."""
+        array, itemsize = a.target, a.target.dtype.itemsize
+        if array.op is not ops.PARAM or array.size * itemsize < _STREAMED:
+            return False
+        if a.accumulate is not None or array in self.read or value.lanes * itemsize % _LINE:
+            return False
+        return value.lanes > 0 and index.mod(self.flat_address(array, a.at), value.lanes) is index.const(0)
 
     # Expressions
 
@@ -282,6 +313,8 @@ class _Linearizer:
                 address = self.spread(address, scope)  # only the mask differs between lanes
             if lanes and mask and not mask[0].lanes:
                 mask = (self.spread(mask[0], scope),)
+            if lanes and x.src[0].op is not ops.LOCAL:
+                scope.vectors[x] = lanes
             return self.emit(scope, READ, (address, *mask), x.dtype, lanes, x.src[0])
         if x is self.lane_counter:
             return self.emit(scope, LANE_NUMBERS, (), x.dtype, lanes)

@@ -43,11 +43,14 @@ class Loop:
 
     `kind` is `serial`, `parallel` (iterations spread over threads; outermost only), `unroll`
     (written out) or `vector` (all iterations at once, one a lane; innermost only).
+    Each iteration of a serial or parallel loop with `ahead` asks the cache for the vectors that the one so
+    many iterations later reads, which changes the time it takes and nothing else.
     """
 
     counter: Node
     body: Body
     kind: str = "serial"
+    ahead: int = 0
 
     @property
     def size(self) -> int:
@@ -62,11 +65,11 @@ class ScheduleError(ValueError):
     """A loop transform was asked for that would change what the kernel computes."""
 
 
-def loop(counter: Node, body: Body, kind: str = "serial") -> Body:
+def loop(counter: Node, body: Body, kind: str = "serial", ahead: int = 0) -> Body:
     """A loop over `counter`, or just the body where one iteration is all there is."""
     if counter.op is not ops.RANGE:
         return body
-    return (Loop(counter, body, kind),)
+    return (Loop(counter, body, kind, ahead),)
 
 
 def assigns(body: Body) -> Iterator[Assign]:
@@ -141,7 +144,8 @@ def show(body: Body, indent: str = "") -> str:
     for s in body:
         if isinstance(s, Loop):
             kind = "" if s.kind == "serial" else f"{s.kind} "
-            lines.append(f"{indent}for {s.counter.arg[0]} in {kind}{s.size}:")
+            ahead = f", fetching {s.ahead} ahead" if s.ahead else ""
+            lines.append(f"{indent}for {s.counter.arg[0]} in {kind}{s.size}{ahead}:")
             lines.append(show(s.body, indent + "  "))
         else:
             names: dict[Node, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil, prod
 
 from gradlet.base import dtypes
@@ -14,6 +15,7 @@ from gradlet.lower.loops import Body, Loop, ScheduleError
 from gradlet.lower.nest import loops_of
 from gradlet.lower.transpose import transposed
 
+_AHEAD = 512  # elements, from which to fetch on takes as long as to compute up to there
 PARALLEL_WORK = 1 << 14  # element visits below which a second thread does not pay
 PIECES = 16  # iterations that a parallel loop should at least have, to be shared evenly
 _HEAVY = (
@@ -35,7 +37,31 @@ def map_phases(nest: Nest, target: Target) -> Body:
         return spread_over_threads(_scatter_loops(body, nest, vector, target))
     others = [c for c in nest.ranges if c is not vector]
     body = transforms.reorder(body, (*others, vector))
-    return spread_over_threads(vectorize(body, vector, target.lanes(4), nest))
+    body = spread_over_threads(vectorize(body, vector, target.lanes(4), nest))
+    return _fetching(body) if _largest_read(nest) > target.l2_bytes else body
+
+
+def _fetching(body: Body) -> Body:
+    """Long loops over vectors fetch from memory what they will read.
+
+    for i in 4096: for l in vector 16: ...   ->   for i in 4096, fetching 32 ahead: ...
+    """
+    made: Body = ()
+    for s in body:
+        if isinstance(s, Loop) and s.kind in ("serial", "parallel"):
+            s = replace(s, body=_fetching(s.body))
+            lanes = [x.size for x in s.body if isinstance(x, Loop) and x.kind == "vector"]
+            ahead = max(1, _AHEAD // sum(lanes)) if len(lanes) == len(s.body) else 0
+            s = replace(s, ahead=ahead if s.size >= 4 * ahead else 0)
+        made += (s,)
+    return made
+
+
+def _largest_read(nest: Nest) -> int:
+    """Bytes of the largest array that the nest reads."""
+    values = topological([store.value for store in nest.stores])
+    arrays = [x.src[0] for x in values if x.op is ops.LOAD]
+    return max((array.size * array.dtype.itemsize for array in arrays), default=0)
 
 
 def _scatter_loops(body: Body, nest: Nest, vector: Node, target: Target) -> Body:

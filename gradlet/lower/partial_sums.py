@@ -33,12 +33,19 @@ def split_sum(nest: Nest, target: Target) -> list[Nest] | None:
         return None
     ranges, (first, *others) = nest.ranges, c.terms
     results, terms = prod(size(r) for r in ranges), prod(size(t) for t in c.terms)
-    pieces = [n for n in range(_MOST_PARTS, 1, -1) if size(first) % n == 0]
-    if not pieces or results > _FEW_RESULTS * target.lanes(4) or terms < _LONG_SUM:
+    few = results <= _FEW_RESULTS * target.lanes(4)
+    small = results * c.fold.dtype.itemsize <= target.l2_bytes // 8
+    if terms < _LONG_SUM or not (few or small):
         return None
-    parts = node(ops.SCRATCH, (), "parts", c.fold.dtype, (pieces[0], *(size(r) for r in ranges)))
-    part = index.loop(f"{first.arg[0]}g", pieces[0])
-    count = size(first) // pieces[0]
+    even = [n for n in range(2, _MOST_PARTS + 1) if size(first) % n == 0]
+    if not few:
+        even = [n for n in even if n % (2 * target.threads) == 0]
+    if not even:
+        return None
+    pieces = even[-1] if few else even[0]
+    parts = node(ops.SCRATCH, (), "parts", c.fold.dtype, (pieces, *(size(r) for r in ranges)))
+    part = index.loop(f"{first.arg[0]}g", pieces)
+    count = size(first) // pieces
     term = index.loop(f"{first.arg[0]}p", count)
     place = index.add(index.scale(part, count), term)
     product = index.replace(c.fold.src[0], {first: place})

@@ -22,6 +22,7 @@ _PER_TILE = 40.0  # cycles to begin and end a tile
 _CACHE_BYTES = 32.0  # that the second-level cache delivers in a cycle
 _LINE = 64  # bytes of a cache line
 _WAYS = 8  # lines with equal lower address bits that the first-level cache holds
+_AHEAD = 8  # terms before they are used, rows are fetched from the second-level cache
 _LATENCY = 4.0  # cycles from a multiplication and addition to the next on the same register
 
 
@@ -106,6 +107,8 @@ class Tile:
         rows_at: where rows are read: in their `place`, or packed by each `chunk` for itself, or
             packed `before` all chunks.
         pack_broadcast: whether the other factor is packed before all chunks.
+        ahead: how many terms before they are used rows are fetched into the nearest cache, or 0
+            where they are there anyway.
     """
 
     rows: int
@@ -117,6 +120,7 @@ class Tile:
     block: tuple[int, int]
     rows_at: str
     pack_broadcast: bool
+    ahead: int = 0
 
     @property
     def used(self) -> int:
@@ -258,7 +262,8 @@ def _block(c: Contraction, tile: Tile, target: Target) -> tuple[int, int]:
 def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     rows, other = c.factors[tile.rows], c.factors[1 - tile.rows]
     used_again = prod(size(m) for m in c.only(1 - tile.rows))
-    small = rows.op is ops.LOAD and rows.src[0].size * rows.dtype.itemsize <= target.l2_bytes // 2
+    touched = prod(size(v) for v in index.variables(rows) & c.counters) * rows.dtype.itemsize
+    small = touched <= target.l2_bytes // 2
     in_place = (
         len(tile.lanes) == 1
         and is_in_line(rows, tile.lanes[0])
@@ -274,7 +279,10 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     varying = index.variables(rows)
     repeated = bool(set(c.nest.ranges) - special - varying) or bool(varying - c.counters)
     rows_at = "place" if in_place else "before" if repeated else "chunk"
-    return replace(tile, rows_at=rows_at, pack_broadcast=not plain)
+    panel = tile.padded * rows.dtype.itemsize
+    panel *= prod(size(t) for t in c.terms[tile.block[0] + 1 :]) * tile.block[1]
+    ahead = _AHEAD if panel > target.l1_bytes // 2 else 0
+    return replace(tile, rows_at=rows_at, pack_broadcast=not plain, ahead=ahead)
 
 
 def is_in_line(rows: Node, counter: Node) -> bool:
@@ -305,6 +313,7 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
         cycles += tiles * lines * _LINE / _CACHE_BYTES if lines * _LINE > target.l1_bytes / 2 else 0
     if tile.rows_at != "place":
         elements = prod(size(v) for v in index.variables(rows) & c.counters)
+        elements /= prod(size(v) for v in index.variables(other) - index.variables(rows) - c.counters)
         together = min(lanes, size(tile.lanes[-1])) if is_in_line(rows, tile.lanes[-1]) else 1
         cycles += elements * (2 / together if together > 1 else _COPY)
         cycles += elements * _MEMORY if tile.rows_at == "before" else 0
@@ -342,6 +351,11 @@ def _meet(other: Node, tile: Tile) -> bool:
     return any(s is not None and s * other.dtype.itemsize % 2048 == 0 for s in steps)
 
 
+def _busy(counter: Node, chunk: int, jobs: int, threads: int) -> int:
+    """Iterations that the busiest thread makes, where `jobs` times a counter runs in chunks."""
+    return ceil(jobs * ceil(size(counter) / chunk) / threads) * chunk
+
+
 def _share(c: Contraction, tile: Tile, target: Target) -> Tile:
     """The tile with chunks enough for all threads, and small enough for the cache."""
     special = {*tile.lanes, *(u.counter for u in tile.unrolled)}
@@ -349,11 +363,17 @@ def _share(c: Contraction, tile: Tile, target: Target) -> Tile:
     jobs *= ceil(size(tile.lanes[0]) / tile.chunk)
     tiles = prod(u.tiles for u in tile.unrolled)
     sums = tiles * tile.height * tile.padded * c.fold.dtype.itemsize
-    pieces = max(ceil(4 * target.threads / jobs), ceil(sums / (target.l2_bytes // 4)))
+    wanted = 4 * target.threads if target.threads > 1 else 1
+    pieces = max(ceil(wanted / jobs), ceil(sums / (target.l2_bytes // 4)))
     if pieces == 1 or not tile.unrolled or c.adds:
         return tile
     longest = max(tile.unrolled, key=lambda u: u.tiles)
-    chunk = ceil(longest.tiles / min(pieces, longest.tiles)) * longest.height
+    most = min(pieces, longest.tiles)
+    chunks = {
+        ceil(longest.tiles / n) * longest.height: None
+        for n in range(most, min(2 * most, longest.tiles) + 1)
+    }
+    chunk = min(chunks, key=lambda chunk: _busy(longest.counter, chunk, jobs, target.threads))
     if chunk >= longest.chunk:
         return tile
     unrolled = tuple(replace(u, chunk=chunk) if u is longest else u for u in tile.unrolled)

@@ -12,6 +12,7 @@ from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value, split_phases
 from gradlet.lower.loops import Assign, Body, Loop, show
 
+_WRITES = (linear.WRITE, linear.STREAM)
 _KINDS = ("serial", "parallel", "unroll", "vector")
 _WITHIN = (ops.RANGE, ops.CONST, ops.CHECKED, ops.ACROSS, ops.PREFIX, ops.SHUFFLE)
 _ARRAYS = (ops.PARAM, ops.LOCAL, ops.PRIVATE, ops.SCRATCH)
@@ -130,7 +131,7 @@ class _PhaseCheck:
 
 def _mistyped(i: Instruction, arrays: set[Node]) -> str | None:
     """What is wrong with the arguments' dtypes and lanes."""
-    if i.op in (linear.READ, linear.READ_STRIDED, linear.WRITE):
+    if i.op in (linear.READ, linear.READ_STRIDED, linear.PREFETCH, *_WRITES):
         return _misused(i, arrays)
     result = i.result
     assert result is not None
@@ -162,7 +163,9 @@ def _misused(i: Instruction, arrays: set[Node]) -> str | None:
         return f"{array} is not an array of this phase"
     if address.dtype is not dtypes.index:
         return f"the address is {address.dtype.name}"
-    moved = rest[0] if i.op is linear.WRITE else i.result
+    if i.op is linear.PREFETCH:
+        return None
+    moved = rest[0] if i.op in _WRITES else i.result
     if moved is None or moved.dtype is not array.dtype:
         return "the dtype is not the array's"
     if address.lanes not in (0, moved.lanes):

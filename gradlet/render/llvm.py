@@ -43,7 +43,7 @@ class _Module:
         return (
             f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" '
             f'"min-legal-vector-width"="{width}" }}\n'
-            '!0 = !{!"branch_weights", i32 1, i32 1048575}'
+            '!0 = !{!"branch_weights", i32 1, i32 1048575}\n!1 = !{i32 1}'
         )
 
 
@@ -74,6 +74,8 @@ class _Function:
             self.names[self.phase.counter.number] = "0"
         for instruction in self.phase.instructions:
             self.instruction(instruction)
+        if any(i.op is linear.STREAM for i in self.phase.instructions):
+            self.lines.append("  fence seq_cst")  # before another thread is told to read
         formal = ", ".join(
             ["ptr %status", *(f"ptr noalias align 16 %a{i}" for i in range(len(arrays)))]
         )
@@ -134,8 +136,10 @@ class _Function:
             self.begin_loop(i)
         elif i.op is linear.END:
             self.end_loop()
-        elif i.op is linear.WRITE:
+        elif i.op in (linear.WRITE, linear.STREAM):
             self.write(i)
+        elif i.op is linear.PREFETCH:
+            self.prefetch(i)
         else:
             assert i.result is not None
             self.names[i.result.number] = self.compute(i, i.result)
@@ -251,7 +255,10 @@ class _Function:
             name = self.put(f"zext {type_of(dtype, lanes)} {name} to {kind}")
         if not address.lanes:
             place = self.place(i.arg, address)
-            self.lines.append(f"  store {kind} {name}, ptr {place}, align {dtype.itemsize}")
+            how = f"align {dtype.itemsize}"
+            if i.op is linear.STREAM:
+                how = "align 64, !nontemporal !1"
+            self.lines.append(f"  store {kind} {name}, ptr {place}, {how}")
             return
         pointers = self.place(i.arg, address)
         element = scalar_type(dtype, in_memory=True)
@@ -262,6 +269,11 @@ class _Function:
             f"  call void @{function}({kind} {name}, <{lanes} x ptr> {pointers}, "
             f"i32 {dtype.itemsize}, <{lanes} x i1> splat (i1 true))"
         )
+
+    def prefetch(self, i: Instruction) -> None:
+        self.module.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        place = self.place(i.arg, i.args[0])
+        self.lines.append(f"  call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 3, i32 1)")
 
     # Values
 
