@@ -27,8 +27,8 @@ def float_operations(kernel: Kernel) -> int:
     and one for each i.
     """
     total = 0
-    for nest in _nests(kernel):
-        for x, counters in _varying(nest).items():
+    for nest, rows in _nests(kernel):
+        for x, counters in _varying(nest, rows).items():
             if not x.dtype.is_float:
                 continue
             if x.op in (ops.FOLD_RANGES, ops.SCAN_RANGE):
@@ -44,8 +44,8 @@ def compulsory_bytes(kernel: Kernel) -> tuple[int, int]:
     """(read, written) bytes: each array once, or of a large one as many elements as are used."""
     read: dict[Node, int] = {}
     written: dict[Node, int] = {}
-    for nest in _nests(kernel):
-        for x, counters in _varying(nest).items():
+    for nest, rows in _nests(kernel):
+        for x, counters in _varying(nest, rows).items():
             if x.op is ops.LOAD:
                 read[x.src[0]] = read.get(x.src[0], 0) + _times(counters)
         for store in nest.stores:
@@ -58,25 +58,27 @@ def compulsory_bytes(kernel: Kernel) -> tuple[int, int]:
     return sum(_capped(read)), sum(_capped(written))
 
 
-def _nests(kernel: Kernel) -> Iterator[Nest]:
-    """The kernel's nests, those of a group with its counters, and none that divides a counter."""
+def _nests(kernel: Kernel) -> Iterator[tuple[Nest, Counters]]:
+    """The kernel's nests, none of which divides a counter; in a group with those of its rows."""
     for part in kernel.nests:
-        nests = (
-            [part]
-            if isinstance(part, Nest)
-            else [Nest((*part.ranges, *nest.ranges), nest.stores) for nest in part.nests]
-        )
-        for nest in nests:
-            if all(counter.arg[1] for counter in nest.ranges):
-                yield from by_residue(nest)
+        rows = () if isinstance(part, Nest) else part.ranges
+        for nest in (part,) if isinstance(part, Nest) else part.nests:
+            whole = Nest((*rows, *nest.ranges), nest.stores)
+            if all(counter.arg[1] for counter in whole.ranges):
+                for found in by_residue(whole):
+                    yield found, frozenset(found.ranges[: len(rows)])
 
 
 def _capped(elements: dict[Node, int]) -> Iterator[int]:
     return (min(n, array.size) * array.dtype.itemsize for array, n in elements.items())
 
 
-def _varying(nest: Nest) -> dict[Node, Counters]:
-    """Each expression of a nest's values with the counters that it varies with."""
+def _varying(nest: Nest, rows: Counters) -> dict[Node, Counters]:
+    """Each expression of a nest's values with the counters that it varies with.
+
+    Args:
+        rows: the counters that a private array varies with, without an index of theirs.
+    """
     found: dict[Node, Counters] = {}
     places = [i for store in nest.stores for i in store.index]
     for x in topological([*(store.value for store in nest.stores), *places]):
@@ -84,6 +86,8 @@ def _varying(nest: Nest) -> dict[Node, Counters]:
             found[x] = frozenset((x,))
             continue
         found[x] = frozenset().union(*(found[s] for s in x.src))
+        if x.op is ops.LOAD and x.src[0].op is ops.PRIVATE:
+            found[x] |= rows
         if x.op is ops.FOLD_RANGES:
             found[x] -= frozenset(x.src[1:])
     return found

@@ -109,6 +109,11 @@ def _erf(g: Node, n: Node) -> Cotangents:
     return (mul(g, slope),)
 
 
+def _div(g: Node, n: Node) -> Cotangents:
+    below = n.src[1]
+    return div(g, below, n.arg), neg(div(mul(g, n), below, n.arg))
+
+
 def _cast(g: Node, n: Node) -> Cotangents:
     return (build.cast(g, n.src[0].dtype) if _inexact(n.src[0].dtype) else None,)
 
@@ -317,7 +322,7 @@ VJP: dict[Op, Rule] = {
     ops.ADD: lambda g, n: (g, g),
     ops.SUB: lambda g, n: (g, neg(g)),
     ops.MUL: lambda g, n: (mul(g, n.src[1]), mul(g, n.src[0])),
-    ops.DIV: lambda g, n: (div(g, n.src[1]), neg(div(mul(g, n), n.src[1]))),
+    ops.DIV: _div,
     ops.FLOORDIV: _nothing,
     ops.MOD: _mod,
     ops.POW: _pow,

@@ -106,8 +106,10 @@ def mul(a: Node, b: Node) -> Node:
     return binary(ops.MUL, a, b)
 
 
-def div(a: Node, b: Node) -> Node:
-    return binary(ops.DIV, a, b)
+def div(a: Node, b: Node, how: str | None = None) -> Node:
+    """`a / b`, exactly rounded unless `how` is `reciprocal`."""
+    quotient = binary(ops.DIV, a, b)
+    return quotient if how is None else node(ops.DIV, (a, b), how, a.dtype, a.shape)
 
 
 def neg(x: Node) -> Node:
@@ -311,6 +313,8 @@ def consumed(x: Node) -> Node:
 def rebuild(current: Node, src: tuple[Node, ...]) -> Node:
     """The operation of `current` applied to `src`, its shape and dtype worked out anew."""
     op, arg = current.op, current.arg
+    if op is ops.DIV:
+        return div(src[0], src[1], arg)
     if op.elementwise:
         return elementwise(op, src, current.dtype)
     if op in (ops.RESHAPE, ops.EXPAND):

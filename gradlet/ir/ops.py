@@ -65,7 +65,11 @@ BITCAST = Op("BITCAST", "unary", "the same bits read as the node's dtype of equa
 ADD = Op("ADD", "binary", "a + b", commutative=True, identity="zero")
 SUB = Op("SUB", "binary", "a - b")
 MUL = Op("MUL", "binary", "a * b", commutative=True, identity="one")
-DIV = Op("DIV", "binary", "a / b of floats")
+DIV = Op(
+    "DIV",
+    "binary",
+    "a / b of floats; with the arg `reciprocal` it may be a * (1 / b), for a b that many a share",
+)
 FLOORDIV = Op("FLOORDIV", "binary", "a // b of integers, rounding down; 0 where b is 0")
 MOD = Op("MOD", "binary", "a % b with the sign of b; of integers 0 where b is 0")
 POW = Op("POW", "binary", "a to the b, of floats")

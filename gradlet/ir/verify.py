@@ -149,6 +149,14 @@ def _alike(count: int, kinds: tuple[str, ...]) -> Row:
     return row
 
 
+def _div(n: Node) -> Result:
+    a, b = _sources(n, 2)
+    _need(n.arg in (None, "reciprocal"), f"the arg {n.arg!r} is no way to divide")
+    _same(a, b)
+    _need(a.dtype.kind in FLOATS, f"is not defined for {a.dtype.name}")
+    return a.dtype, a.shape
+
+
 def _same(a: Node, b: Node) -> None:
     _need(a.dtype is b.dtype, f"the dtypes {b.dtype.name} and {a.dtype.name} differ")
     _need(a.shape == b.shape, f"the shapes {b.shape} and {a.shape} differ")
@@ -346,7 +354,7 @@ RULES: dict[Op, Row] = {
     ops.ADD: _alike(2, NUMBERS),
     ops.SUB: _alike(2, NUMBERS),
     ops.MUL: _alike(2, NUMBERS),
-    ops.DIV: _alike(2, FLOATS),
+    ops.DIV: _div,
     ops.FLOORDIV: _alike(2, INTEGERS),
     ops.MOD: _alike(2, NUMBERS),
     ops.POW: _alike(2, FLOATS),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import index, ops
-from gradlet.ir.build import cast
+from gradlet.ir.build import cast, div, full_like, mul
 from gradlet.ir.node import Node, node
 from gradlet.ir.ops import Op
 from gradlet.lower import power, transcendental, trigonometry
@@ -39,6 +39,8 @@ def _rule(current: Node, src: tuple[Node, ...]) -> Node:
         return _half(current, src)
     if op is ops.CAST and _is_half(current.dtype):
         return _to_half(src[0], current.dtype)
+    if op is ops.DIV and current.arg == "reciprocal":
+        return mul(src[0], div(full_like(src[1], 1), src[1]))
     if op in _FUNCTIONS:
         return _FUNCTIONS[op](*src)
     return index.rebuild(current, src)

@@ -123,17 +123,13 @@ def _lower_tiles(
 
 
 def _fetch_next_row(body: Body) -> Body:
-    """The last loop along each param of a row meanwhile fetches the one behind it in memory."""
+    """The last loop along a row of each param fetches the row that lies behind it in memory."""
     made: list[Statement] = []
-    left: set[Node] = set()
-    for s in body:
-        params = {x for x in _needed((s,)) if x.op is ops.PARAM}
-        if isinstance(s, Loop):
-            left |= params
+    seen: set[Node] = set()
     for s in reversed(body):
-        mine = {x for x in _needed((s,)) if x in left}
-        if isinstance(s, Loop) and s.kind == "serial" and mine:
-            left -= mine
+        params = {x for x in _needed((s,)) if x.op is ops.PARAM} - seen
+        if isinstance(s, Loop) and s.kind == "serial" and params:
+            seen |= params
             s = replace(s, ahead=s.size)
         made.append(s)
     return tuple(reversed(made))

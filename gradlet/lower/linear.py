@@ -46,9 +46,9 @@ class Instruction:
     a reduction or scan over lanes, the order of a shuffle, the size that a check compares with,
     `seldom` of a WHERE so marked and True of arithmetic on an index that is never negative. Reads
     and writes take (address[, mask]) and (address, value); an address without lanes is where a
-    vector starts. What is prefetched may lie outside the array. `stream` is a write of whole
-    cache lines past the caches. The lanes of a strided read, whose `arg` is (array, step), lie `step` elements
-    apart.
+    vector starts. The lanes of a strided read, whose `arg` is (array, step), lie `step` elements
+    apart. What is prefetched may lie outside the array. `stream` is a write of whole cache lines
+    past the caches.
     """
 
     op: Any
@@ -226,7 +226,9 @@ class _Linearizer:
             return False
         if a.accumulate is not None or array in self.read or value.lanes * itemsize % _LINE:
             return False
-        return value.lanes > 0 and index.mod(self.flat_address(array, a.at), value.lanes) is index.const(0)
+        return value.lanes > 0 and index.mod(
+            self.flat_address(array, a.at), value.lanes
+        ) is index.const(0)
 
     # Expressions
 

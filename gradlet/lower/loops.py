@@ -43,8 +43,8 @@ class Loop:
 
     `kind` is `serial`, `parallel` (iterations spread over threads; outermost only), `unroll`
     (written out) or `vector` (all iterations at once, one a lane; innermost only).
-    Each iteration of a serial or parallel loop with `ahead` asks the cache for the vectors that the one so
-    many iterations later reads, which changes the time it takes and nothing else.
+    Each iteration of a serial or parallel loop with `ahead` asks the cache for the vectors that
+    the one so many iterations later reads, which changes nothing but the time it takes.
     """
 
     counter: Node

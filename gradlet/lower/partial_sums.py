@@ -14,7 +14,7 @@ from gradlet.lower.tile import contraction_of, size
 
 _FEW_RESULTS = 64  # vectors of results that do not keep all threads busy
 _LONG_SUM = 1 << 13  # terms
-_MOST_PARTS = 16
+_MOST_PARTS = 16  # where results are few; else twice as many as threads
 
 
 def split_sum(nest: Nest, target: Target) -> list[Nest] | None:

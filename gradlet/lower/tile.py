@@ -313,7 +313,9 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
         cycles += tiles * lines * _LINE / _CACHE_BYTES if lines * _LINE > target.l1_bytes / 2 else 0
     if tile.rows_at != "place":
         elements = prod(size(v) for v in index.variables(rows) & c.counters)
-        elements /= prod(size(v) for v in index.variables(other) - index.variables(rows) - c.counters)
+        # Loops around the nest that only the other factor varies with share what is packed.
+        sharing = index.variables(other) - index.variables(rows) - c.counters
+        elements = ceil(elements / prod(size(v) for v in sharing))
         together = min(lanes, size(tile.lanes[-1])) if is_in_line(rows, tile.lanes[-1]) else 1
         cycles += elements * (2 / together if together > 1 else _COPY)
         cycles += elements * _MEMORY if tile.rows_at == "before" else 0

@@ -39,6 +39,8 @@ def _verify_tree(statement: Loop | Assign, outer: tuple[Loop, ...], begun: set[N
     counter = statement.counter
     _need(counter.op is ops.RANGE and statement.size > 0, "not a loop", statement)
     _need(statement.kind in _KINDS, f"loops are not {statement.kind}", statement)
+    ahead = statement.ahead == 0 or statement.kind in ("serial", "parallel")
+    _need(ahead, f"{statement.kind} loops fetch nothing ahead", statement)
     twice = any(found.counter is counter for found in outer)
     _need(not twice, f"{counter.arg[0]} is counted twice", statement)
     outermost = statement.kind != "parallel" or not outer

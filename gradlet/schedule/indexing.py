@@ -78,7 +78,7 @@ class Indexer:
             rest = at[x.src[1].ndim :]
             return self.element(x.src[0], (*chosen, *rest), valid)
         assert op.elementwise, f"{op} has no element expression"
-        return node(op, tuple(self.element(s, at, valid) for s in x.src), None, x.dtype, ())
+        return node(op, tuple(self.element(s, at, valid) for s in x.src), x.arg, x.dtype, ())
 
     def checked(self, x: Node, source: int, at: Indices, valid: Node) -> Node:
         """Index `source` of a GATHER or SCATTER as an index expression that is in range."""

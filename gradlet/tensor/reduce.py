@@ -224,9 +224,8 @@ class Reduce(Movement):
         shifted, axes = self._shifted(axis, "softmax")
         powers = build.unary(ops.EXP, shifted)
         total = reduce_node(ops.ADD, powers, axes, keepdim=True)
-        # One division a row: the total is at least 1, so that its reciprocal loses nothing.
-        reciprocal = build.div(build.full_like(total, 1), total)
-        share = build.mul(powers, build.expand(reciprocal, powers.shape))
+        # The total is at least 1, so that its reciprocal is a good one.
+        share = build.div(powers, build.expand(total, powers.shape), "reciprocal")
         return self._result(build.cast(share, floating(self.node).dtype))
 
     @also_dim

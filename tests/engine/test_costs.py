@@ -43,6 +43,15 @@ def test_a_sum_and_a_scan_take_one_operation_for_each_element() -> None:
     assert costs(leaf(40, 100).cumsum(1)) == (4000, 16000, 16000)
 
 
+def test_rows_that_stay_in_cache_count_for_each_row() -> None:
+    q, k, v = leaf(8, 8, 128, 16), leaf(8, 8, 128, 16), leaf(8, 8, 128, 16)
+    scores = 8 * 8 * 128 * 128
+    products = 2 * (2 * scores * 16)
+    a_row = 2 * 8 * 8 * 128  # the maximum's sign and the total's reciprocal at most
+    counted = costs((q @ k.transpose(-2, -1)).softmax(-1) @ v)[0]
+    assert products + 5 * scores <= counted <= products + 5 * scores + a_row
+
+
 def test_moves_whole_numbers_and_comparisons_are_free() -> None:
     assert costs(leaf(8, 12).transpose(0, 1).contiguous())[0] == 0
     assert costs(leaf(40, dtype=np.int64) * 3)[0] == 0

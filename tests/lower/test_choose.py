@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlet import Tensor
-from gradlet.ir.kernel import Kernel
+from gradlet.ir.kernel import Kernel, Nest
 from gradlet.lower import partial_sums
 from gradlet.lower.choose import lower
 from gradlet.lower.collapse import collapse
@@ -99,6 +99,22 @@ def test_few_results_of_long_sums_are_shared_among_threads(
     text = show(lower(step.kernel, TARGET))
     assert "for r2g in parallel 15:" in text and "parts[r2g" in text
     check(step.kernel)
+
+
+def test_results_that_fit_into_the_cache_are_summed_by_each_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(partial_sums, "_LONG_SUM", 64)
+    monkeypatch.setattr(partial_sums, "_FEW_RESULTS", 1)
+    (step,) = plan(whole(20, 64) @ whole(64, 30)).steps
+    (nest,) = step.kernel.nests
+    assert isinstance(nest, Nest)
+    first, _ = partial_sums.split_sum(nest, TARGET) or ()
+    assert first.ranges[0].arg == ("r2g", 2 * TARGET.threads)
+    check(step.kernel)
+    (nest,) = plan(whole(20, 66) @ whole(66, 30)).steps[0].kernel.nests
+    assert isinstance(nest, Nest)
+    assert partial_sums.split_sum(nest, TARGET) is None  # 66 terms make no such pieces
 
 
 def test_neighbouring_loops_become_one() -> None:

@@ -57,6 +57,47 @@ def test_vector_loops_become_lanes_and_unrolled_ones_are_written_out() -> None:
     assert sum(i.op is linear.WRITE for i in phase.instructions) == 16
 
 
+def test_a_loop_fetches_the_vectors_of_a_later_iteration_a_line_at_a_time() -> None:
+    wide_out, wide_in = (build.param(n, dtypes.float32, (64, 32)) for n in (0, 1))
+    row, lane = index.loop("i", 64), index.loop("l", 32)
+    twice = build.mul(load(wide_in, (row, lane)), build.const(2, dtypes.float32))
+    inner = loop(lane, (Assign(wide_out, (row, lane), twice),), "vector")
+    program = linearize(loop(row, inner, ahead=8), (wide_out, wide_in))
+    verify_linear(program)
+    fetched = [i for i in program.phases[0].instructions if i.op is linear.PREFETCH]
+    assert [i.arg for i in fetched] == [wide_in, wide_in]  # 128 bytes are two lines
+    beyond = linearize(loop(row, inner, ahead=64), (wide_out, wide_in))
+    assert all(i.op is not linear.PREFETCH for i in beyond.phases[0].instructions)
+
+
+def test_only_loops_that_are_loops_fetch_ahead() -> None:
+    inner = loop(J, (Assign(OUT, (H, J), load(IN, (H, J))),), "vector", ahead=1)
+    with pytest.raises(VerifyError, match="vector loops fetch nothing ahead"):
+        verify_loops(loop(H, inner))
+
+
+def stored(rows: int, columns: int, offset: int = 0, source: bool = True) -> object:
+    """The op that writes a vector of 16 to each row of an array."""
+    out, other = (build.param(n, dtypes.float32, (rows, columns)) for n in (0, 1))
+    row, lane = index.loop("i", rows), index.loop("l", 16)
+    value = load(other if source else out, (row, lane))
+    inner = loop(lane, (Assign(out, (row, index.add(lane, offset)), value),), "vector")
+    program = linearize(loop(row, inner), (out, other))
+    verify_linear(program)
+    (op,) = {i.op for i in program.phases[0].instructions} & {linear.WRITE, linear.STREAM}
+    return op
+
+
+def test_whole_lines_of_large_arrays_are_written_past_the_caches() -> None:
+    rows = 1 << 20
+    assert stored(rows, 16) is linear.STREAM
+    assert stored(rows, 32, offset=16) is linear.STREAM
+    assert stored(rows // 2, 16) is linear.WRITE  # it may fit into a cache
+    assert stored(rows, 17) is linear.WRITE  # lines begin within vectors
+    assert stored(rows, 32, offset=8) is linear.WRITE
+    assert stored(rows, 16, source=False) is linear.WRITE  # it is read as well
+
+
 def test_illegal_programs_are_refused() -> None:
     good = program("vector")
     verify_linear(good)
