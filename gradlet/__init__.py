@@ -16,9 +16,12 @@ from gradlet import nn
 from gradlet.base import dtypes
 from gradlet.compat import install_as_tinygrad
 from gradlet.grad.vjp import GradientError
+from gradlet.jit import JitError, jit
 from gradlet.tensor.tensor import Tensor
 
-__all__ = ["GradientError", "Tensor", "dtypes", "explain", "install_as_tinygrad", "nn"]
+__all__ = [
+    "GradientError", "JitError", "Tensor", "dtypes", "explain", "install_as_tinygrad", "jit", "nn",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 # What is loaded when it is first asked for.

@@ -1,6 +1,6 @@
 """The shape of the program itself: who imports whom, who reads the environment, how long files are.
 
-    base < ir < {grad, schedule, lower} < render < runtime < engine < tensor < nn
+    base < ir < {grad, schedule, lower} < render < runtime < engine < tensor < jit < nn
 
 Each folder may import those to its left; the three in braces do not import each other. The files
 directly in `gradlet/` stand above all folders.
@@ -31,7 +31,8 @@ RANKS = {
     "runtime": 4,
     "engine": 5,
     "tensor": 6,
-    "nn": 7,
+    "jit": 7,
+    "nn": 8,
 }
 TOP = ""
 MAY_IMPORT_IN_FUNCTIONS = {"runtime", "nn", TOP}

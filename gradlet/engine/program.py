@@ -50,10 +50,10 @@ class Capture:
         return [made[self.position[sink]] for sink in sinks], params
 
 
-def stand_in(current: Node, device: object) -> Node | None:
+def stand_in(current: Node, device: object, memos: bool = True) -> Node | None:
     """The node whose value `current` has without computing anything, or None if it is its own."""
     memo = current.realized
-    if memo is not None and memo.arg.device is device:
+    if memos and memo is not None and memo.arg.device is device:
         return memo
     if current.op is ops.BUFFER:
         return current.arg.pending
@@ -62,8 +62,12 @@ def stand_in(current: Node, device: object) -> Node | None:
     return None
 
 
-def capture(roots: Iterable[Node], device: object) -> Capture:
-    """Walks the graph under `roots` once, stopping at whatever `device` already holds."""
+def capture(roots: Iterable[Node], device: object, memos: bool = True) -> Capture:
+    """Walks the graph under `roots` once, stopping at whatever `device` already holds.
+
+    Args:
+        memos: False stops at filled buffers alone, not at nodes whose value is remembered.
+    """
     taken = Capture([], {}, [], [])
     position = taken.position
     stack = list(roots)
@@ -73,7 +77,7 @@ def capture(roots: Iterable[Node], device: object) -> Capture:
         if current in position:
             stack.pop()
             continue
-        other = stand_in(current, device)
+        other = stand_in(current, device, memos)
         waits_for = current.src if other is None else (other,)
         missing = [s for s in waits_for if s not in position]
         if missing:

@@ -6,8 +6,9 @@ import weakref
 from collections.abc import Sequence
 from typing import Protocol
 
+from gradlet.engine import trace
 from gradlet.engine.compile import compile_program
-from gradlet.engine.program import capture
+from gradlet.engine.program import Capture, capture
 from gradlet.ir import ops
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, node_of
@@ -31,9 +32,11 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
     """Computes `nodes` on `device`, all in one program, and remembers their values.
 
     Afterwards `value_of` finds each of them. Nodes of live tensors that the program passes
-    through are computed and remembered with them.
+    through are computed and remembered with them. While a step is recorded nothing happens.
     """
-    wanted = [n for n in nodes if _filled(n, device) is None]
+    if trace.current() is not None:
+        return
+    wanted = [n for n in nodes if filled(n, device) is None]
     if not wanted:
         return
     graph = capture(wanted, device)
@@ -49,11 +52,7 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
     # place, since that of `holders` differs from step to step.
     at_place = {graph.position[sink]: sink for sink in reversed(sinks)}
     places = dict(sorted(at_place.items(), key=lambda item: item[0]))
-    key = (device.name, graph.key(places.values()))
-    program = _programs.get(key)
-    if program is None:
-        program = compile_program(device, *graph.canonical(places.values()))
-        _programs[key] = program
+    program = _program(graph, list(places.values()), device)
     memories = program([b.memory for b in graph.buffers])
     stored = dict(zip(places, memories, strict=True))
     for sink in sinks:
@@ -62,12 +61,39 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
 
 def value_of(current: Node, device: Device) -> Buffer:
     """The filled buffer with the value of `current`, computing it if need be."""
-    found = _filled(current, device)
+    trace.refuse(
+        "a value is needed while the step is recorded, as .item(), .numpy(), print and `if` need "
+        "one; return the tensor and look at it outside"
+    )
+    found = filled(current, device)
     if found is None:
         realize([current], device)
-        found = _filled(current, device)
+        found = filled(current, device)
         assert found is not None
     return found
+
+
+def program_for(nodes: Sequence[Node], device: Device) -> tuple[Executable, Capture, list[int]]:
+    """A program that computes `nodes` from filled buffers alone, whatever is remembered.
+
+    Returns:
+        the program, the graph with its buffers in the order of the program's params, and for
+        each node which of the program's results it is.
+    """
+    graph = capture(nodes, device, memos=False)
+    at_place = {graph.position[n]: n for n in reversed(nodes)}
+    places = sorted(at_place)
+    program = _program(graph, [at_place[place] for place in places], device)
+    return program, graph, [places.index(graph.position[n]) for n in nodes]
+
+
+def _program(graph: Capture, sinks: list[Node], device: Device) -> Executable:
+    """The compiled program of a graph of this form."""
+    key = (device.name, graph.key(sinks))
+    program = _programs.get(key)
+    if program is None:
+        program = _programs[key] = compile_program(device, *graph.canonical(sinks))
+    return program
 
 
 def clear_programs() -> None:
@@ -75,7 +101,7 @@ def clear_programs() -> None:
     _programs.clear()
 
 
-def _filled(current: Node, device: Device) -> Buffer | None:
+def filled(current: Node, device: Device) -> Buffer | None:
     """The buffer that already holds `current`, if one does."""
     while current.op in ops.IDENTITIES and current.realized is None:
         current = current.src[0]
@@ -87,7 +113,7 @@ def _filled(current: Node, device: Device) -> Buffer | None:
 
 def _worth_storing(held: Node, device: Device) -> bool:
     """True for what takes computing: neither stored already nor a plain constant."""
-    return held.op is not ops.CONST and _filled(held, device) is None
+    return held.op is not ops.CONST and filled(held, device) is None
 
 
 def _remember(sink: Node, memory: object, device: Device) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gradlet.engine import trace
 from gradlet.nn.state import get_parameters
 from gradlet.tensor.tensor import Tensor
 
@@ -32,13 +33,18 @@ class Optimizer:
         self.lr = lr
         self._warned = False
 
+    # Of no consequence for a recorded step, which reads `_rate`.
+    not_state = ("_lr", "_warned")
+
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
+        trace.refuse("opt.lr is a Python number, which a recorded step would not see change")
         return self._lr
 
     @lr.setter
     def lr(self, value: float) -> None:
+        trace.refuse("opt.lr cannot be set while a step is recorded; set it outside")
         if not value >= 0:
             raise ValueError(f"{type(self).__name__}: lr must be at least 0, not {value}")
         self._lr = float(value)

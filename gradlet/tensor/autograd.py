@@ -248,6 +248,15 @@ def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:
     return found
 
 
+def has_history(made: Node) -> bool:
+    """Whether a gradient could flow through `made`, a result of operations, to a live leaf."""
+    if made.op is ops.BUFFER or not made.dtype.is_float:
+        return False
+    order = topological([made])
+    leaves = {leaf.node for leaf in _leaves_in(order)}
+    return bool(leaves) and made in _carriers(order, leaves)
+
+
 def _has_history(made: Node, own: Node) -> bool:
     """Whether a gradient could flow through `made` to a live leaf other than `own`, or past it."""
     if own.op is not ops.BUFFER:

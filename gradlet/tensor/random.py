@@ -17,6 +17,7 @@ import numpy as np
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.base.settings import device_name
+from gradlet.engine import trace
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import from_numpy
@@ -63,6 +64,7 @@ class Random(Creation):
         >>> Tensor.manual_seed(1); a == Tensor.rand(3).tolist()
         True
         """
+        trace.refuse("manual_seed() would act once, and not when the step runs again")
         _generator.reset(seed)
 
     @classmethod
@@ -195,6 +197,11 @@ def _float_dtype(dtype: Any, operation: str) -> DType:
 # The generator as graph
 
 
+def next_block() -> np.ndarray:
+    """What the next call draws from: (key 0, key 1, call) as uint32."""
+    return _generator.next_block()
+
+
 def threefry2x32(key: tuple[Node, Node], counter: tuple[Node, Node]) -> tuple[Node, Node]:
     """20 rounds of threefry on uint32 nodes of one shape: two words of random bits each."""
     parity = build.full_like(key[0], _PARITY)
@@ -220,7 +227,10 @@ def _rotate_left(x: Node, bits: int) -> Node:
 def words(shape: Shape, device: str | None) -> tuple[Node, Node]:
     """Two uint32 nodes of `shape`, filled with fresh random bits."""
     home = get_device(device or device_name())
-    block = from_numpy(_generator.next_block(), dtypes.uint32, home)
+    block = from_numpy(next_block(), dtypes.uint32, home)
+    recorded = trace.current()
+    if recorded is not None:
+        recorded.drawn.append(block.arg)
     size = product(shape)
     if size > 2**32:
         raise ValueError(f"random: shape {shape} has more than 2**32 elements")

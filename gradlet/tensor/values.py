@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from gradlet.engine import realize as engine
+from gradlet.engine import trace
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, node_of
@@ -116,6 +117,8 @@ class Values(Functional):
 
 def realize_all(tensors: tuple[Core, ...] | list[Core]) -> None:
     """Computes tensors together, one program for each device."""
+    if trace.current() is not None:  # a recorded step computes all of it at its end
+        return
     waiting = list(_unsettled.values())
     _unsettled.clear()  # should the run fail, the next one starts afresh
     by_device: dict[str, list[Core]] = {}

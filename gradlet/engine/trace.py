@@ -1,0 +1,67 @@
+"""Whether this thread records a step instead of computing it; `gradlet/jit` asks for that.
+
+While it does, whatever would compute a value waits for the end of the step, and whatever needs a
+value at once is refused with the line that wants it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from gradlet.runtime.buffer import Buffer
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_local = threading.local()
+
+
+class JitError(RuntimeError):
+    """A function does what a recorded step could not repeat."""
+
+
+class Trace:
+    """What is noted while a step is recorded.
+
+    Attributes:
+        drawn: the buffers that seed random numbers, in the order in which they were drawn.
+    """
+
+    def __init__(self) -> None:
+        self.drawn: list[Buffer] = []
+
+
+def current() -> Trace | None:
+    """What this thread records, if it does."""
+    return getattr(_local, "trace", None)
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[Trace]:
+    """While it lasts, this thread computes nothing and notes what it would."""
+    assert current() is None, "a step is being recorded already"
+    _local.trace = Trace()
+    try:
+        yield _local.trace
+    finally:
+        _local.trace = None
+
+
+def refuse(reason: str) -> None:
+    """Raises if this thread records a step.
+
+    Raises:
+        JitError: says why, and the line outside gradlet that is to blame.
+    """
+    if current() is not None:
+        raise JitError(f"jit: {reason}\n  at {_blamed_line()}")
+
+
+def _blamed_line() -> str:
+    """File and line of the innermost caller that is no part of gradlet."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,330 @@
+"""Records one call of a function as a step that can run again.
+
+The function runs on stand-ins for its arguments, and nothing is computed meanwhile. What is
+different afterwards (results, parameters, gradients, attributes) is what the step is for: it
+becomes one program, whose first run completes the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from gradlet.base.settings import device_name
+from gradlet.engine import realize as engine
+from gradlet.engine import trace
+from gradlet.engine.trace import JitError
+from gradlet.ir import build, ops
+from gradlet.jit.nested import PLAIN, Form, flatten, plain_key, rebuild
+from gradlet.jit.recording import (
+    ARGUMENT,
+    CONSTANT,
+    DRAWN,
+    FRESH,
+    VARIABLE,
+    Recording,
+    Slot,
+    Target,
+    Variable,
+    kind_of,
+)
+from gradlet.jit.watch import watches
+from gradlet.runtime.buffer import Buffer, node_of
+from gradlet.runtime.device import Device, get_device
+from gradlet.tensor.autograd import has_history
+from gradlet.tensor.core import Core
+from gradlet.tensor.tensor import Tensor
+from gradlet.tensor.values import realize_all
+
+_MISSING = object()
+
+
+def record(
+    function: Callable[..., Any],
+    form: Form,
+    order: Sequence[int],
+    arguments: Sequence[Core],
+    objects: Sequence[Any],
+    check: Callable[[Recording], None],
+) -> tuple[Recording, Any]:
+    """A recording of the call, and what it returns.
+
+    Args:
+        check: gets the recording before it runs for the first time, and may raise.
+        form: of (args, kwargs).
+        order: for each tensor in the form its place among `arguments`.
+        arguments: the tensors, each once.
+        objects: what else is in the form and may hold tensors.
+
+    Raises:
+        JitError: the function does what cannot be repeated. All is as it was before the call.
+    """
+    return _Recorder(function, form, order, arguments, objects).result(check)
+
+
+class _Recorder:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        form: Form,
+        order: Sequence[int],
+        arguments: Sequence[Core],
+        objects: Sequence[Any],
+    ) -> None:
+        self.function, self.form, self.order = function, form, order
+        self.arguments = arguments
+        self.places = watches([function, *objects])
+        self.before = [place.items() for place in self.places]
+        self.variables = self.reachable()
+        settle([*arguments, *(v.tensor for v in self.variables)])
+        for variable in self.variables:
+            variable.node = variable.tensor.node
+        self.stand_ins = [_stand_in(argument) for argument in arguments]
+        known = {id(v.tensor) for v in self.variables} | {id(t) for t in self.stand_ins}
+        self.others = {
+            id(t): (t, t.node, t.grad)
+            for t in list(engine.holders)
+            if isinstance(t, Core) and id(t) not in known
+        }
+        self.entry_nodes = {id(v.tensor): v.tensor.node for v in self.variables}
+        self.entry_grads = {id(v.tensor): v.tensor.grad for v in self.variables}
+        self.entry_nodes |= {id(t): t.node for t in self.stand_ins}
+        self.number = {id(v.tensor): (VARIABLE, n) for n, v in enumerate(self.variables)}
+        self.number |= {id(t): (ARGUMENT, n) for n, t in enumerate(self.stand_ins)}
+        self.tensors: dict[int, Core] = {}  # those of the targets, in order
+        self.index: dict[int, int] = {}
+
+    def reachable(self) -> list[Variable]:
+        """The tensors in the places, each once, and their gradients behind them."""
+        own = {id(v): v for _, values in self.before for v in values if isinstance(v, Core)}
+        variables = [Variable(tensor) for tensor in own.values()]
+        for variable in list(variables):
+            grad = variable.tensor.grad
+            if grad is not None and id(grad) not in own:
+                own[id(grad)] = grad
+                variables.append(Variable(grad, owner=variable))
+        return variables
+
+    def result(self, check: Callable[[Recording], None]) -> tuple[Recording, Any]:
+        try:
+            with trace.recording() as noted:
+                args, kwargs = rebuild(self.form, iter([self.stand_ins[i] for i in self.order]))
+                value = self.function(*args, **kwargs)
+            recording, memories = self.recording(value, noted)
+            check(recording)
+            return recording, recording.run(self.arguments, memories)
+        except BaseException:
+            self.restore()
+            raise
+
+    def restore(self) -> None:
+        """Makes everything what it was before the call."""
+        for place, (keys, values) in zip(self.places, self.before, strict=True):
+            place.restore(keys, values)
+        for variable in self.variables:
+            variable.tensor.node = self.entry_nodes[id(variable.tensor)]
+            variable.tensor.grad = self.entry_grads[id(variable.tensor)]
+        for tensor, node, grad in self.others.values():
+            tensor.node, tensor.grad = node, grad
+
+    # What the call has done
+
+    def recording(self, value: Any, noted: trace.Trace) -> tuple[Recording, list[Any]]:
+        """The step, and the inputs of its program in this call."""
+        outputs: list[Core] = []
+        output = flatten(value, outputs, [])
+        self.changed_others()
+        slots = list(self.changed_slots())
+        grads = list(self.changed_grads())
+        shown = [self.target(tensor) for tensor in outputs]
+        for variable in self.variables:
+            if variable.tensor.node is not self.entry_nodes[id(variable.tensor)]:
+                self.target(variable.tensor)
+        for stand_in in self.stand_ins:
+            if stand_in.node is not self.entry_nodes[id(stand_in)]:
+                self.target(stand_in)
+        kept = list(self.tensors.values())
+        wanted = [t for t in kept if t.node is not self.entry_nodes.get(id(t))]
+        device = self.device(wanted)
+        program, graph, places = engine.program_for([t.node for t in wanted], device)
+        result = {id(t): place for t, place in zip(wanted, places, strict=True)}
+        targets = [self.describe(t, result.get(id(t))) for t in kept]
+        buffers = graph.buffers
+        inputs = self.sources(buffers, noted)
+        expected = [[self.expectation(v) for v in values] for _, values in self.before]
+        made = Recording(
+            device=device,
+            program=program if wanted else None,
+            inputs=inputs,
+            targets=targets,
+            slots=[self.slot(*found, expected) for found in slots],
+            grads=grads,
+            output=(output, shown),
+            variables=self.variables,
+            places=self.places,
+            keys=[keys for keys, _ in self.before],
+            expected=expected,
+            seen=[list(values) for _, values in self.before],
+        )
+        return made, [b.memory for b in buffers]
+
+    def target(self, tensor: Core) -> int:
+        """The number of a tensor among the targets."""
+        if id(tensor) in self.others:
+            self.pin(tensor)
+        self.tensors.setdefault(id(tensor), tensor)
+        return self.index.setdefault(id(tensor), len(self.index))
+
+    def pin(self, tensor: Core) -> None:
+        """Makes a variable of a tensor that the function got from where nobody has looked."""
+        _, node, grad = self.others.pop(id(tensor))
+        made = Variable(tensor)
+        made.node, made.has_grad = node, grad is not None
+        self.entry_nodes[id(tensor)], self.entry_grads[id(tensor)] = node, grad
+        self.number[id(tensor)] = (VARIABLE, len(self.variables))
+        self.variables.append(made)
+
+    def changed_others(self) -> None:
+        """Tensors that the function reached on other ways and has changed become variables."""
+        for tensor, node, grad in list(self.others.values()):
+            now = tensor.node
+            used_up = now.op is ops.CONSUMED and now.src[0] is node
+            if (now is not node and not used_up) or tensor.grad is not grad:
+                self.pin(tensor)
+
+    def changed_slots(self) -> Iterator[tuple[int, Any, int, int | None]]:
+        """(place, key, position, target) of what the places hold now and did not before."""
+        for number, (place, (keys, values)) in enumerate(
+            zip(self.places, self.before, strict=True)
+        ):
+            before = dict(zip(keys, values, strict=True))
+            for position, (key, value) in enumerate(zip(*place.items(), strict=True)):
+                old = before.pop(key, _MISSING)
+                if value is old:
+                    continue
+                if isinstance(value, Core):
+                    yield number, key, position, self.target(value)
+                elif value is None and isinstance(old, Core):
+                    yield number, key, position, None
+                elif not _equal(value, old):
+                    raise _unrepeatable(f"gives {key!r} of {place.name} another value")
+            if before:
+                raise _unrepeatable(f"takes {next(iter(before))!r} away from {place.name}")
+
+    def changed_grads(self) -> Iterator[tuple[str, int, int | None]]:
+        """(kind, number, target) of tensors with another gradient than before."""
+        for number, variable in enumerate(list(self.variables)):
+            grad = variable.tensor.grad
+            if grad is not self.entry_grads[id(variable.tensor)]:
+                yield VARIABLE, number, None if grad is None else self.target(grad)
+        for number, stand_in in enumerate(self.stand_ins):
+            if stand_in.grad is not None:
+                if has_history(self.arguments[number].node):
+                    raise JitError(
+                        f"jit: a gradient reaches argument {number}, whose graph was built outside"
+                        " and would not get it. Pass argument.detach(), or build it inside."
+                    )
+                yield ARGUMENT, number, self.target(stand_in.grad)
+
+    def device(self, wanted: Sequence[Core]) -> Device:
+        names = sorted({t.device for t in (*wanted, *self.arguments)})
+        if len(names) > 1:
+            raise JitError(f"jit: a step runs on one device, and this one uses {names}")
+        return get_device(names[0] if names else device_name())
+
+    def describe(self, tensor: Core, result: int | None) -> Target:
+        kind, number = self.number.get(id(tensor), (FRESH, 0))
+        node = tensor.node
+        if node.op is ops.BUFFER or not node.dtype.is_float:
+            history = "none"
+        elif node.op is ops.CONSUMED or has_history(node):
+            history = "consumed"
+        else:
+            history = "detached"
+        return Target(kind, number, result, node.dtype, node.shape, history, tensor.requires_grad)
+
+    def sources(self, buffers: Sequence[Buffer], noted: trace.Trace) -> list[tuple[str, Any]]:
+        """Where each input of the program comes from."""
+        found: dict[int, tuple[str, Any]] = {}
+        for tensor, node, _ in list(self.others.values()):
+            buffer = engine.filled(node, get_device(tensor.device))
+            if buffer is not None:
+                found.setdefault(id(buffer), ("other", tensor))
+        for kind, tensors in (
+            (VARIABLE, [v.tensor for v in self.variables]),
+            (ARGUMENT, self.stand_ins),
+        ):
+            for number, tensor in enumerate(tensors):
+                buffer = engine.filled(self.entry_nodes[id(tensor)], get_device(tensor.device))
+                if buffer is not None:
+                    found[id(buffer)] = (kind, number)
+        found |= {id(buffer): (DRAWN, None) for buffer in noted.drawn}
+        made = []
+        for buffer in buffers:
+            kind, which = found.get(id(buffer), (CONSTANT, buffer))
+            if kind == "other":
+                self.pin(which)
+                kind, which = self.number[id(which)]
+            made.append((kind, which))
+        return made
+
+    def expectation(self, value: Any) -> tuple:
+        return self.number[id(value)] if isinstance(value, Core) else kind_of(value)
+
+    def slot(
+        self, place: int, key: Any, position: int, target: int | None, expected: list[list[tuple]]
+    ) -> Slot:
+        variable = None
+        if position < len(expected[place]) and self.before[place][0][position] == key:
+            kind, number = expected[place][position][:2]
+            times = sum(e == (VARIABLE, number) for part in expected for e in part)
+            if kind == VARIABLE and times == 1 and target is not None:
+                fresh = id(list(self.tensors.values())[target]) not in self.number
+                variable = number if fresh else None
+        return Slot(place, key, position, target, variable)
+
+
+def settle(tensors: Sequence[Core]) -> None:
+    """Computes what is lazy, and gives each tensor a leaf of its own to be known by.
+
+    Raises:
+        JitError: gradients would flow through a tensor into a graph from before.
+    """
+    realize_all(list(tensors))
+    seen: set[int] = set()
+    for tensor in tensors:
+        node = tensor.node
+        device = get_device(tensor.device)
+        buffer = engine.value_of(node, device)
+        if id(buffer) in seen:  # two tensors with one value, which need not be so next time
+            buffer = Buffer(device, buffer.dtype, buffer.shape, buffer.memory)
+        elif node.op is ops.BUFFER:
+            seen.add(id(buffer))
+            continue
+        seen.add(id(buffer))
+        leaf = node_of(buffer)
+        if node.op is ops.CONSUMED:
+            tensor.node = build.consumed(leaf)
+        elif node.op is ops.BUFFER or not node.dtype.is_float:
+            tensor.node = leaf
+        elif not has_history(node):
+            tensor.node = build.detach(leaf)
+
+
+def _stand_in(argument: Core) -> Core:
+    """A tensor with the argument's value that is nothing else."""
+    device = get_device(argument.device)
+    value = engine.value_of(argument.node, device)
+    leaf = node_of(Buffer(device, value.dtype, value.shape, value.memory))
+    return Tensor.from_node(leaf, device.name, argument.requires_grad)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return isinstance(a, PLAIN) and isinstance(b, PLAIN) and plain_key(a) == plain_key(b)
+
+
+def _unrepeatable(does: str) -> JitError:
+    return JitError(
+        f"jit: the function {does}, which happens once, when it is recorded, and not when the "
+        "step runs again. Keep what changes in tensors, or do it outside."
+    )

@@ -1,0 +1,233 @@
+"""A step that has been recorded: what it reads, what it computes, and where that goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import is_
+from typing import Any
+
+from gradlet.base.dtypes import DType
+from gradlet.engine.realize import value_of
+from gradlet.ir import build
+from gradlet.ir.node import Node
+from gradlet.jit.nested import PLAIN, Form, plain_key, rebuild
+from gradlet.jit.watch import Watch
+from gradlet.runtime.buffer import Buffer, node_of
+from gradlet.runtime.device import Device, Executable
+from gradlet.tensor.core import Core, Shape
+from gradlet.tensor.random import next_block
+from gradlet.tensor.tensor import Tensor
+
+ARGUMENT, VARIABLE, DRAWN, CONSTANT, FRESH = "argument", "variable", "drawn", "constant", "fresh"
+_UNKNOWN = object()  # is not what a place holds
+
+
+@dataclass
+class Variable:
+    """A tensor that a function reaches by itself.
+
+    Attributes:
+        tensor: the one in use.
+        owner: the variable whose gradient it is, if it is one.
+        node: of the tensor before the step, for shape and dtype.
+        trained: its `requires_grad`.
+        has_grad: whether it had a gradient before the step.
+    """
+
+    tensor: Core
+    owner: Variable | None = None
+    node: Node = field(init=False)
+    trained: bool | None = field(init=False)
+    has_grad: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.node, self.trained = self.tensor.node, self.tensor.requires_grad
+        self.has_grad = self.tensor.grad is not None
+
+    def fits(self) -> bool:
+        """Whether the tensor in use is of the same kind."""
+        if self.owner is not None:
+            grad = self.owner.tensor.grad
+            if grad is None:
+                return False
+            self.tensor = grad
+        tensor, node = self.tensor, self.tensor.node
+        return (
+            (tensor.grad is not None) is self.has_grad
+            and tensor.requires_grad is self.trained
+            and node.dtype is self.node.dtype
+            and node.shape == self.node.shape
+        )
+
+
+@dataclass(frozen=True)
+class Target:
+    """A tensor after the step: an argument or a variable, by number, or a fresh one.
+
+    Attributes:
+        result: which of the program's results it holds, or None if its value stays as it was.
+        history: `none` for a leaf; `detached` for what no gradient flows through; `consumed` for
+            what has come from trained leaves, so that a gradient that arrives there is an error.
+        trained: the `requires_grad` of a fresh one.
+    """
+
+    kind: str
+    number: int
+    result: int | None
+    dtype: DType
+    shape: Shape
+    history: str
+    trained: bool | None
+
+    def node(self, memory: Any, device: Device) -> Node:
+        """What a tensor shows that holds this result."""
+        leaf = node_of(Buffer(device, self.dtype, self.shape, memory))
+        if self.history == "none":
+            return leaf
+        return build.detach(leaf) if self.history == "detached" else build.consumed(leaf)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A key of a watched place that holds another tensor after the step, or None.
+
+    Attributes:
+        target: which of the targets.
+        variable: the variable that it is when the step begins, if it is one and stands nowhere
+            else.
+    """
+
+    place: int
+    key: Any
+    position: int
+    target: int | None
+    variable: int | None
+
+
+@dataclass
+class Recording:
+    """A step that can run again.
+
+    Attributes:
+        inputs: for each param of the program its kind, and its number or what it holds.
+        targets: the tensors that the step leaves behind.
+        grads: (kind, number, target) of tensors whose `grad` is another one afterwards, or None.
+        output: the form of what the function returns, and which targets are in it.
+        keys, expected: what each place must hold for the step to be the same; see `kind_of`.
+        seen: what each place held when it was last looked at.
+    """
+
+    device: Device
+    program: Executable | None
+    inputs: list[tuple[str, Any]]
+    targets: list[Target]
+    slots: list[Slot]
+    grads: list[tuple[str, int, int | None]]
+    output: tuple[Form, list[int]]
+    variables: list[Variable]
+    places: list[Watch]
+    keys: list[list[Any]]
+    expected: list[list[tuple]]
+    seen: list[list[Any]]
+
+    # Whether it can be used
+
+    def difference(self) -> str | None:
+        """What is not as it was when the step was recorded, or None if it can run."""
+        for place, keys, seen in zip(self.places, self.keys, self.seen, strict=True):
+            now_keys, now = place.items()
+            if len(now) != len(seen) or not all(map(is_, now, seen)) or now_keys != keys:
+                changed = self.look_again()
+                if changed is not None:
+                    return changed
+                break
+        for variable in self.variables:
+            if not variable.fits():
+                return f"a tensor of shape {variable.node.shape}, its dtype or its gradient"
+        return None
+
+    def look_again(self) -> str | None:
+        """Takes the tensors that are in the places now; says what else is different, or None."""
+        found: dict[int, Core] = {}
+        latest: list[list[Any]] = []
+        for place, keys, expected in zip(self.places, self.keys, self.expected, strict=True):
+            now_keys, now = place.items()
+            if now_keys != keys or len(now) != len(expected):
+                return f"how much {place.name} holds"
+            latest.append(now)
+            for key, value, wanted in zip(keys, now, expected, strict=True):
+                if wanted[0] == VARIABLE:
+                    alike = isinstance(value, Core) and value.device == self.device.name
+                    if not alike or found.setdefault(wanted[1], value) is not value:
+                        return f"{key!r} of {place.name}"
+                elif isinstance(value, Core) or kind_of(value) != wanted:
+                    return f"{key!r} of {place.name}"
+        if len({id(tensor) for tensor in found.values()}) != len(found):
+            return "which tensors are the same"
+        for number, tensor in found.items():
+            self.variables[number].tensor = tensor
+        self.seen = latest
+        return None
+
+    # Running it
+
+    def run(self, arguments: Sequence[Core], memories: Sequence[Any] | None = None) -> Any:
+        """Computes the step, and returns what the function would.
+
+        Args:
+            memories: the program's inputs, where they are known already.
+        """
+        results: list[Any] = []
+        if self.program is not None:
+            if memories is None:
+                memories = [self.memory(kind, which, arguments) for kind, which in self.inputs]
+            results = self.program(memories)
+        made = [self.tensor(target, arguments, results) for target in self.targets]
+        for slot in self.slots:
+            value = None if slot.target is None else made[slot.target]
+            self.places[slot.place].put(slot.key, value)
+            if slot.variable is not None and value is not None:
+                self.variables[slot.variable].tensor = value
+                self.seen[slot.place][slot.position] = value
+            elif slot.position < len(self.seen[slot.place]):
+                self.seen[slot.place][slot.position] = _UNKNOWN
+        for kind, number, which in self.grads:
+            grad = None if which is None else made[which]
+            if kind == VARIABLE:
+                self.variables[number].tensor.grad = grad
+            elif grad is not None:
+                before = arguments[number].grad
+                arguments[number].grad = grad if before is None else before + grad  # type: ignore
+        form, tensors = self.output
+        return rebuild(form, iter([made[t] for t in tensors]))
+
+    def memory(self, kind: str, which: Any, arguments: Sequence[Core]) -> Any:
+        """What a param of the program is now."""
+        if kind == ARGUMENT:
+            return value_of(arguments[which].node, self.device).memory
+        if kind == VARIABLE:
+            return value_of(self.variables[which].tensor.node, self.device).memory
+        return self.device.from_numpy(next_block()) if kind == DRAWN else which.memory
+
+    def tensor(self, target: Target, arguments: Sequence[Core], results: Sequence[Any]) -> Core:
+        """The tensor that a target stands for, with its new value."""
+        made = None
+        if target.result is not None:
+            made = target.node(results[target.result], self.device)
+        if target.kind == FRESH:
+            assert made is not None
+            return Tensor.from_node(made, self.device.name, target.trained)
+        tensor = (
+            arguments[target.number]
+            if target.kind == ARGUMENT
+            else self.variables[target.number].tensor
+        )
+        if made is not None:
+            tensor.node = made
+        return tensor
+
+
+def kind_of(value: Any) -> tuple:
+    """What a place must hold again: an equal plain value, or the same object."""
+    return ("plain", plain_key(value)) if isinstance(value, PLAIN) else ("object", id(value))

@@ -1,0 +1,235 @@
+"""What a function reaches besides its arguments: its closure, its globals, `self`, what they hold.
+
+A recorded step reads tensors from the places where they were found, so that it sees those that
+are there when it runs again, and it is used only if all else is as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gradlet.jit.nested import PLAIN
+from gradlet.tensor.core import Core
+
+_EMPTY = object()  # what a cell holds before it holds anything
+_LIBRARIES = ("site-packages", "dist-packages")
+_OWN = str(Path(__file__).resolve().parent.parent)
+_STANDARD = str(Path(types.__file__).parent)
+
+
+class Watch:
+    """A place that holds values under keys, to be looked at again and again.
+
+    Attributes:
+        name: how messages call it.
+    """
+
+    name: str
+
+    def items(self) -> tuple[list[Any], list[Any]]:
+        """(keys, values) as they are now."""
+        raise NotImplementedError
+
+    def put(self, key: Any, value: Any) -> None:
+        """Gives a key a value."""
+        raise NotImplementedError
+
+    def restore(self, keys: list[Any], values: list[Any]) -> None:
+        """Makes the place hold what it held before."""
+        for key, value in zip(keys, values, strict=True):
+            self.put(key, value)
+
+
+class Mapping(Watch):
+    """A dict, or the attributes of an object but those in `ignored`."""
+
+    def __init__(self, name: str, held: dict, ignored: tuple[str, ...] = ()) -> None:
+        self.name, self.held, self.ignored = name, held, ignored
+
+    def items(self) -> tuple[list[Any], list[Any]]:
+        if not self.ignored:
+            return list(self.held), list(self.held.values())
+        keys = [key for key in self.held if key not in self.ignored]
+        return keys, [self.held[key] for key in keys]
+
+    def put(self, key: Any, value: Any) -> None:
+        self.held[key] = value
+
+    def restore(self, keys: list[Any], values: list[Any]) -> None:
+        for key in [k for k in self.held if k not in keys and k not in self.ignored]:
+            del self.held[key]
+        super().restore(keys, values)
+
+
+class Sequence(Watch):
+    """A list."""
+
+    def __init__(self, name: str, held: list) -> None:
+        self.name, self.held = name, held
+
+    def items(self) -> tuple[list[Any], list[Any]]:
+        return list(range(len(self.held))), list(self.held)
+
+    def put(self, key: Any, value: Any) -> None:
+        self.held[key] = value
+
+    def restore(self, keys: list[Any], values: list[Any]) -> None:
+        self.held[:] = values
+
+
+class Globals(Watch):
+    """The global variables that a function names."""
+
+    def __init__(self, name: str, held: dict, names: list[str]) -> None:
+        self.name, self.held, self.names = name, held, names
+
+    def items(self) -> tuple[list[Any], list[Any]]:
+        return self.names, [self.held.get(name, _EMPTY) for name in self.names]
+
+    def put(self, key: Any, value: Any) -> None:
+        self.held[key] = value
+
+
+class Cells(Watch):
+    """The variables of outer functions that a function uses."""
+
+    def __init__(self, name: str, names: tuple[str, ...], cells: tuple) -> None:
+        self.name, self.names, self.cells = name, list(names), cells
+
+    def items(self) -> tuple[list[Any], list[Any]]:
+        return self.names, [_content(cell) for cell in self.cells]
+
+    def put(self, key: Any, value: Any) -> None:
+        self.cells[self.names.index(key)].cell_contents = value
+
+
+class Slots(Watch):
+    """The attributes of an object that has no dict for them."""
+
+    def __init__(self, name: str, held: Any, names: list[str]) -> None:
+        self.name, self.held, self.names = name, held, names
+
+    def items(self) -> tuple[list[Any], list[Any]]:
+        return self.names, [getattr(self.held, name, _EMPTY) for name in self.names]
+
+    def put(self, key: Any, value: Any) -> None:
+        setattr(self.held, key, value)
+
+
+def watches(roots: list[Any]) -> list[Watch]:
+    """Every place that can be reached from `roots` and may hold other values at another time."""
+    found: list[Watch] = []
+    seen: set[int] = set()
+    waiting = list(reversed(roots))
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or isinstance(value, (Core, *PLAIN)):
+            continue
+        seen.add(id(value))
+        inside: list[Any] = []
+        for place in _places(value):
+            if isinstance(place, Watch):
+                found.append(place)
+                inside += place.items()[1]
+            else:
+                inside.append(place)
+        waiting += reversed(inside)
+    return found
+
+
+def _places(value: Any) -> Iterator[Any]:
+    """The places in a value, and values that always belong to it."""
+    if isinstance(value, types.FunctionType):
+        yield from _of_function(value)
+    elif isinstance(value, types.MethodType):
+        yield from (value.__func__, value.__self__)
+    elif isinstance(value, functools.partial):
+        yield from (value.func, value.args, value.keywords)
+    elif isinstance(value, list):
+        yield Sequence(f"a list of {len(value)}", value)
+    elif isinstance(value, dict):
+        yield Mapping(f"a dict of {len(value)}", value)
+    elif isinstance(value, tuple | set | frozenset):
+        yield from value
+    elif isinstance(value, weakref.ref):
+        yield value()
+    elif not isinstance(value, types.ModuleType | type | types.BuiltinFunctionType):
+        yield from _of_object(value)
+
+
+def _of_function(function: types.FunctionType) -> Iterator[Any]:
+    if _is_library(function):
+        return
+    name = function.__qualname__
+    yield from (function.__defaults__ or ())
+    yield from (function.__kwdefaults__ or {}).values()
+    if function.__closure__:
+        yield Cells(f"the closure of {name}", function.__code__.co_freevars, function.__closure__)
+    held = function.__globals__
+    names = [n for n in _names(function.__code__) if n in held and _can_change(held[n])]
+    if names:
+        yield Globals(f"the globals of {name}", held, names)
+
+
+def _of_object(value: Any) -> Iterator[Any]:
+    cls = type(value)
+    if _is_standard(cls):  # such as a lock or a file
+        return
+    name = f"a {cls.__qualname__}"
+    ignored = tuple(getattr(cls, "not_state", ()))
+    if isinstance(getattr(value, "__dict__", None), dict):
+        yield Mapping(name, vars(value), ignored)
+    slots = [s for base in cls.__mro__ for s in _slot_names(base) if s not in ignored]
+    if slots and not _is_library(cls):
+        yield Slots(name, value, slots)
+    for base in cls.__mro__:
+        if not _is_library(base):
+            yield from (f for f in vars(base).values() if isinstance(f, types.FunctionType))
+
+
+def _slot_names(cls: type) -> list[str]:
+    slots = vars(cls).get("__slots__", ())
+    names = [slots] if isinstance(slots, str) else list(slots)
+    return [n for n in names if not n.startswith("__")]
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """All names that a function and those inside it look up."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _can_change(value: Any) -> bool:
+    """False for modules and for what libraries define, which stay what they are."""
+    if isinstance(value, types.ModuleType | types.BuiltinFunctionType):
+        return False
+    return not (isinstance(value, type | types.FunctionType) and _is_library(value))
+
+
+def _is_library(value: Any) -> bool:
+    """Whether a function or class is gradlet's own, Python's or of an installed package."""
+    module = sys.modules.get(value.__module__ or "")
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return module is None or value.__module__ != "__main__"
+    return file.startswith((_OWN, _STANDARD)) or any(part in file for part in _LIBRARIES)
+
+
+def _is_standard(cls: type) -> bool:
+    """Whether a class comes with Python."""
+    return cls.__module__.partition(".")[0] in sys.stdlib_module_names
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _EMPTY
