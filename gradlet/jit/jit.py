@@ -6,8 +6,8 @@ import functools
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from gradlet.engine import trace
 from gradlet.engine.trace import JitError
@@ -33,6 +33,9 @@ def jit(function: Callable[P, R]) -> Jitted[P, R]:
     the function reaches, such as parameters, are read where they stand at the time of the call.
 
     Arguments and results may be nested lists, tuples, dicts and dataclasses of tensors.
+
+    A tensor that is made of numbers inside is a constant: it is compared with that of one other
+    call, which must have the same numbers.
 
     Raises:
         JitError: the function needs a value while it is recorded, as `.item()` and `if x > 0` do,
@@ -82,15 +85,10 @@ class Jitted(Generic[P, R]):
             return self._call(args, kwargs)
 
     def _call(self, args: tuple, kwargs: dict) -> Any:
-        tensors: list[Core] = []
-        objects: list[Any] = []
-        form = flatten((args, kwargs), tensors, objects)
-        place: dict[int, int] = {}
-        order = [place.setdefault(id(t), len(place)) for t in tensors]
-        arguments = list({id(t): t for t in tensors}.values())
-        facts = tuple((t.shape, t.dtype, t.device, t.requires_grad) for t in arguments)
-        key = (form, tuple(order), facts, Tensor.training, Core.grad_enabled)
-        known = self._recordings.setdefault(key, [])
+        call = _plain_call(args) if not kwargs else None
+        call = call or _nested_call(args, kwargs)
+        arguments = call.arguments
+        known = self._recordings.setdefault((call.kind, Tensor.training, Core.grad_enabled), [])
         changed = []
         for position, recording in enumerate(known):
             difference = recording.difference()
@@ -101,9 +99,9 @@ class Jitted(Generic[P, R]):
                     known.insert(0, known.pop(position))
                 return recording.run(arguments)
             changed.append(difference)
-        made, result = record(
-            self._function, form, order, arguments, objects, functools.partial(self._check, known)
-        )
+        call = _nested_call(args, kwargs)
+        check = functools.partial(self._check, known)
+        made, result = record(self._function, call.form, call.order, arguments, call.objects, check)
         known.insert(0, made)
         if len(known) > _MOST:
             del known[_MOST:]
@@ -123,15 +121,56 @@ class Jitted(Generic[P, R]):
             if earlier.program is not made.program:
                 continue
             others = [which for kind, which in earlier.inputs if kind == CONSTANT]
-            self._unsure.remove(earlier)
-            known.remove(earlier)
             if [b.numpy().tobytes() for b in constants] == [b.numpy().tobytes() for b in others]:
+                self._unsure.remove(earlier)
+                known.remove(earlier)
                 return
             raise JitError(
                 "jit: the function makes a tensor from other data in each call, which a recorded "
                 "step cannot do; pass the data as an argument, in a tensor"
             )
         self._unsure.append(made)
+
+
+class _Call(NamedTuple):
+    """The arguments of a call.
+
+    Attributes:
+        kind: equal for calls that may do the same.
+        arguments: the tensors, each once.
+        form: of (args, kwargs), and for each tensor in it its place among `arguments`.
+        objects: what else may hold tensors.
+    """
+
+    kind: tuple
+    arguments: Sequence[Core]
+    form: tuple = ()
+    order: Sequence[int] = ()
+    objects: Sequence[Any] = ()
+
+
+def _nested_call(args: tuple, kwargs: dict) -> _Call:
+    tensors: list[Core] = []
+    objects: list[Any] = []
+    form = flatten((args, kwargs), tensors, objects)
+    place: dict[int, int] = {}
+    order = [place.setdefault(id(t), len(place)) for t in tensors]
+    arguments = list({id(t): t for t in tensors}.values())
+    facts = tuple((t.shape, t.dtype, t.device, t.requires_grad) for t in arguments)
+    return _Call((form, tuple(order), facts), arguments, form, order, objects)
+
+
+def _plain_call(args: tuple) -> _Call | None:
+    """The same, sooner, for a call with nothing but different tensors."""
+    kind: list[Any] = []
+    for argument in args:
+        if type(argument) is not Tensor:
+            return None
+        node = argument.node
+        kind += (node.shape, node.dtype, argument.device, argument.requires_grad)
+    if len(args) > 1 and len(set(map(id, args))) < len(args):
+        return None
+    return _Call(tuple(kind), args)
 
 
 def _method(function: Callable[..., Any], reference: weakref.ref) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ ARGUMENT, VARIABLE, DRAWN, CONSTANT, FRESH = "argument", "variable", "drawn", "c
 _UNKNOWN = object()  # is not what a place holds
 
 
-@dataclass
+@dataclass(eq=False)
 class Variable:
     """A tensor that a function reaches by itself.
 
@@ -105,7 +105,7 @@ class Slot:
     variable: int | None
 
 
-@dataclass
+@dataclass(eq=False)
 class Recording:
     """A step that can run again.
 

@@ -110,6 +110,7 @@ class CpuProgram:
         self.device = device
         self.params = params
         self.outputs = list(outputs)
+        self.output_groups = memory.groups(outputs)
         self.arena_offsets = np.array(arena, np.int64)
         self.arena_bytes = arena_bytes
         self.sinks = list(sinks)
@@ -160,13 +161,25 @@ class CpuProgram:
 
     def _bind(self, memories: Sequence[Any]) -> list[Block]:
         """Fills the table of addresses; returns the blocks behind it, the arena's last."""
-        blocks = [*memories, *(memory.allocate(nbytes) for nbytes in self.outputs)]
+        blocks = [*memories, *self._allocate()]
         self.addresses[1 : 1 + len(blocks)] = [b.address for b in blocks]
         if self.arena_bytes:
             arena = memory.allocate(self.arena_bytes)
             self.addresses[1 + len(blocks) :] = self.arena_offsets + arena.address
             blocks.append(arena)
         self.status[0] = 0
+        return blocks
+
+    def _allocate(self) -> list[Block]:
+        """A block for each output."""
+        blocks: list[Any] = [None] * len(self.outputs)
+        for group in self.output_groups:
+            if len(group) == 1:
+                blocks[group[0]] = memory.allocate(self.outputs[group[0]])
+                continue
+            parts = memory.allocate_together([self.outputs[i] for i in group])
+            for i, part in zip(group, parts, strict=True):
+                blocks[i] = part
         return blocks
 
     def _check(self) -> None:

@@ -10,6 +10,8 @@ import math
 import os
 import threading
 from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,19 +30,17 @@ class Storage(NamedTuple):
 
 
 class Block:
-    """Memory for one buffer. It goes back to its pool when nothing refers to it any more.
+    """Memory for one buffer.
 
     Attributes:
         address: of the first byte, a multiple of 64.
         nbytes: how many bytes were asked for.
     """
 
-    __slots__ = ("__weakref__", "_pool", "_storage", "address", "nbytes")
+    __slots__ = ("__weakref__", "address", "nbytes")
 
-    def __init__(self, pool: Pool, storage: Storage, nbytes: int) -> None:
-        self._pool = pool
-        self._storage = storage
-        self.address = storage.address
+    def __init__(self, address: int, nbytes: int) -> None:
+        self.address = address
         self.nbytes = nbytes
 
     def view(self, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -65,8 +65,29 @@ class Block:
             "typestr": "|u1",
         }
 
+
+class OwnBlock(Block):
+    """A block that goes back to its pool when nothing refers to it any more."""
+
+    __slots__ = ("_pool", "_storage")
+
+    def __init__(self, pool: Pool, storage: Storage, nbytes: int) -> None:
+        super().__init__(storage.address, nbytes)
+        self._pool = pool
+        self._storage = storage
+
     def __del__(self) -> None:
         self._pool.give_back(self._storage)
+
+
+class Piece(Block):
+    """A part of a block, which it keeps alive."""
+
+    __slots__ = ("_whole",)
+
+    def __init__(self, whole: Block, offset: int, nbytes: int) -> None:
+        super().__init__(whole.address + offset, nbytes)
+        self._whole = whole
 
 
 class Pool:
@@ -106,7 +127,7 @@ class Pool:
             self.in_use_bytes += capacity
             if self.in_use_bytes > self.peak_bytes:
                 self.peak_bytes = self.in_use_bytes
-        return Block(self, storage, nbytes)
+        return OwnBlock(self, storage, nbytes)
 
     def give_back(self, storage: Storage) -> None:
         """Take the storage of a block that died."""
@@ -171,7 +192,7 @@ def size_class(nbytes: int) -> int:
     if nbytes < 0:
         raise ValueError(f"cannot allocate {nbytes} bytes")
     if nbytes <= 8 * ALIGNMENT:
-        return max(ALIGNMENT, nbytes + -nbytes % ALIGNMENT)
+        return _whole_lines(nbytes)
     step = 1 << ((nbytes - 1).bit_length() - 4)
     return nbytes + -nbytes % step
 
@@ -191,6 +212,40 @@ pool = Pool(default_free_limit())
 def allocate(nbytes: int) -> Block:
     """A block of `nbytes` bytes from the process's pool, with arbitrary content."""
     return pool.allocate(nbytes)
+
+
+_SMALL = 256  # bytes of a block that may be part of another
+_SHARED = 4096  # bytes of a block that has parts
+
+
+def groups(sizes: Sequence[int]) -> list[list[int]]:
+    """Which blocks of given sizes are best allocated together, by their positions.
+
+    Small ones are, up to a page of them: whoever keeps one of them alone keeps no more than that.
+    """
+    made: list[list[int]] = []
+    room = 0
+    for position, nbytes in enumerate(sizes):
+        if nbytes > _SMALL:
+            made.insert(0, [position])
+        elif room >= _whole_lines(nbytes):
+            made[-1].append(position)
+            room -= _whole_lines(nbytes)
+        else:
+            made.append([position])
+            room = _SHARED - _whole_lines(nbytes)
+    return made
+
+
+def allocate_together(sizes: Sequence[int]) -> list[Block]:
+    """Blocks of given sizes that are parts of one."""
+    offsets = [0, *accumulate(_whole_lines(nbytes) for nbytes in sizes)]
+    whole = pool.allocate(offsets[-1])
+    return [Piece(whole, at, nbytes) for at, nbytes in zip(offsets, sizes, strict=False)]
+
+
+def _whole_lines(nbytes: int) -> int:
+    return max(ALIGNMENT, nbytes + -nbytes % ALIGNMENT)
 
 
 def from_numpy(array: npt.NDArray[Any]) -> Block:

@@ -245,27 +245,17 @@ def test_a_forked_child_has_its_own_helpers(kernels: LoadedObject, two: Workers)
     assert (counts == 3).all()
 
 
-def helper_threads() -> int:
-    return sum(thread.name.startswith("gradlet") for thread in threading.enumerate())
-
-
-def wait_for_helpers(count: int) -> None:
-    deadline = time.monotonic() + 10
-    while helper_threads() != count and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert helper_threads() == count
-
-
 def test_helpers_end_with_their_workers(kernels: LoadedObject) -> None:
-    gc.collect()
-    before = helper_threads()
     table = LaunchTable([(kernels.address["nothing"], [], 4, 1)])
     temporary = Workers(4)
     temporary.run(table)
-    wait_for_helpers(before + 3)
+    helpers = list(temporary._helpers)
+    assert len(helpers) == 3 and all(helper.is_alive() for helper in helpers)
     del temporary
     gc.collect()
-    wait_for_helpers(before)
+    for helper in helpers:
+        helper.join(10)
+    assert not any(helper.is_alive() for helper in helpers)
 
 
 def test_closed_workers_start_again(kernels: LoadedObject, two: Workers) -> None:
