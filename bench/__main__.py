@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import chart, kernels, steps, table
-from bench.contestants import CONTESTANTS, installed
+from bench.contestants import CONTESTANTS, OF_KERNELS, installed
 from bench.workloads.kernel import KERNELS
 from bench.workloads.problem import NAMES
 from gradlet.runtime.cpu.limits import Roofline
@@ -74,7 +74,7 @@ def add_common(parser: argparse.ArgumentParser, what: str, known: Iterable[str])
 
 def main() -> None:
     args = parse()
-    wanted = args.names or list(CONTESTANTS)
+    wanted = args.names or (list(CONTESTANTS) if args.command == "steps" else OF_KERNELS)
     names = [name for name in wanted if installed(name)]
     missing = [name for name in wanted if name not in names]
     if missing:

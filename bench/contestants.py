@@ -31,6 +31,12 @@ CONTESTANTS = {
         caches={"GRADLET_CACHE": "."},
         settings={},
     ),
+    "gradlet.jit": Contestant(
+        "gradlet",
+        caches={"GRADLET_CACHE": "."},
+        settings={},
+        compiled=True,
+    ),
     "torch": Contestant(
         "torch",
         caches={},
@@ -57,6 +63,9 @@ CONTESTANTS = {
         settings={"DEV": "CPU"},
     ),
 }
+
+# Single kernels are run through `jit` wherever there is one, and so only once by gradlet.
+OF_KERNELS = [name for name in CONTESTANTS if name != "gradlet.jit"]
 
 # These choose a BLAS kernel for one machine or another, and would change what peers are worth.
 UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

@@ -1,10 +1,11 @@
 """Times single kernels of every framework that is installed, in turns, and measures the machine.
 
 In a round each framework has one fresh process, which calls the kernel many times and reports the
-median; the median over rounds is shown. Results are compared with those of PyTorch, or else of the
-first framework. A process in each round measures the machine's limits (`roofline.py`). The best
-figure of the whole run counts for arithmetic. For memory it is the best of the kernel's own rounds,
-since on a shared machine that changes from minute to minute.
+median; the median over rounds is shown. gradlet, JAX and tinygrad run kernels through their `jit`.
+Results are compared with those of PyTorch, or else of the first framework. A process in each round
+measures the machine's limits (`roofline.py`). The best figure of the whole run counts for
+arithmetic. For memory it is the best of the kernel's own rounds, since on a shared machine that
+changes from minute to minute.
 
 Gradients of convolutions and of the embedding are timed alone, that of attention with the forward
 pass. Results go where each framework puts them by itself: gradlet and tinygrad use memory again,

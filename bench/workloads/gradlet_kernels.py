@@ -1,4 +1,4 @@
-"""The kernels in gradlet: every call builds the graph anew and computes it."""
+"""The kernels in gradlet: each is a function that `jit` records."""
 
 from __future__ import annotations
 
@@ -22,16 +22,9 @@ def get(result: list[Any]) -> list[np.ndarray]:
 
 
 def build(kernel: Kernel, compiled: bool) -> Callable[..., list[Any]]:
-    function = graph(kernel)
+    from gradlet import jit
 
-    def run(*inputs: Any) -> list[Any]:
-        made = function(*inputs)
-        # gradlet remembers values of graphs that are alive: here nothing may be left to find.
-        assert all(tensor.node.realized is None for tensor in made), "computed before"
-        made[0].realize(*made[1:])
-        return made
-
-    return run
+    return jit(graph(kernel))
 
 
 def graph(kernel: Kernel) -> Callable[..., list[Any]]:

@@ -13,7 +13,7 @@ def load(compiled: bool) -> None:
 
 
 def build(problem: Problem, compiled: bool) -> Callable[[], float]:
-    from gradlet import Tensor, nn
+    from gradlet import Tensor, jit, nn
 
     make: dict[str, Callable[..., Any]] = {
         "linear": nn.Linear,
@@ -31,7 +31,7 @@ def build(problem: Problem, compiled: bool) -> Callable[[], float]:
     targets = Tensor(problem.targets, requires_grad=False)
     Tensor.training = True
 
-    def step() -> float:
+    def step(inputs: Tensor, targets: Tensor) -> Tensor:
         x = inputs
         for layer in layers:
             x = layer(x)
@@ -39,9 +39,10 @@ def build(problem: Problem, compiled: bool) -> Callable[[], float]:
         loss.backward()
         opt.step()
         opt.zero_grad()
-        return loss.item()
+        return loss
 
-    return step
+    run = jit(step) if compiled else step
+    return lambda: run(inputs, targets).item()
 
 
 def set_weights(layers: list[Any], kinds: tuple[Layer, ...], weights: tuple[Any, ...]) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from bench import chart
-from bench.contestants import CONTESTANTS
+from bench.contestants import OF_KERNELS
 from bench.kernels import Row
 
 
 def test_every_peer_has_a_mark_of_its_own() -> None:
-    peers = set(CONTESTANTS) - {"gradlet"}
+    peers = set(OF_KERNELS) - {"gradlet"}
     assert set(chart.MARKS) == set(chart.COLOURS) == peers
     assert len(set(chart.MARKS.values())) == len(peers)
 
