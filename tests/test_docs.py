@@ -75,3 +75,15 @@ NAMED = [
 def test_names_stand_in_the_files_they_link_to(page: Path, link: str, name: str) -> None:
     text = (page.parent / link).read_text(encoding="utf-8")
     assert re.search(rf"^(    )?((def|class) {name}\b|{name}\b.*=)", text, re.MULTILINE)
+
+
+EXAMPLES = [
+    (page, code)
+    for page in sorted(DOCS.glob("*.md"))
+    for code in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+]
+
+
+@pytest.mark.parametrize(("page", "code"), EXAMPLES, ids=[page.name for page, _ in EXAMPLES])
+def test_examples_run(page: Path, code: str) -> None:
+    exec(compile(code, str(page), "exec"), {})

@@ -20,6 +20,7 @@ from gradlet.tensor.core import Core
 _EMPTY = object()  # what a cell holds before it holds anything
 _LIBRARIES = ("site-packages", "dist-packages")
 _OWN = str(Path(__file__).resolve().parent.parent)
+_WRITTEN_IN_PYTHON = 1 << 9  # CPython's Py_TPFLAGS_HEAPTYPE
 _STANDARD = str(Path(types.__file__).parent)
 
 
@@ -214,17 +215,21 @@ def _can_change(value: Any) -> bool:
     return not (isinstance(value, type | types.FunctionType) and _is_library(value))
 
 
-def _is_library(value: Any) -> bool:
+def _is_library(value: type | types.FunctionType) -> bool:
     """Whether a function or class is gradlet's own, Python's or of an installed package."""
-    module = sys.modules.get(value.__module__ or "")
-    file = getattr(module, "__file__", None)
-    if file is None:
-        return module is None or value.__module__ != "__main__"
+    if isinstance(value, types.FunctionType):
+        file = value.__code__.co_filename
+    else:
+        if _is_standard(value):
+            return True
+        file = getattr(sys.modules.get(value.__module__), "__file__", None) or ""
     return file.startswith((_OWN, _STANDARD)) or any(part in file for part in _LIBRARIES)
 
 
 def _is_standard(cls: type) -> bool:
     """Whether a class comes with Python."""
+    if cls.__module__ == "builtins":
+        return not cls.__flags__ & _WRITTEN_IN_PYTHON  # else what exec() made
     return cls.__module__.partition(".")[0] in sys.stdlib_module_names
 
 

@@ -202,6 +202,23 @@ def test_variables_of_outer_functions_and_modules_are_noticed(
     assert step(fixed(3.0)).item() == 32.0
 
 
+def test_code_that_exec_runs_is_watched_as_any_other() -> None:
+    code = """
+from gradlet import Tensor, jit
+class Model:
+    def __init__(self):
+        self.w = Tensor([2.0], requires_grad=False)
+model = Model()
+step = jit(lambda x: x * model.w)
+found = [step(Tensor([3.0], requires_grad=False)).item()]
+model.w = Tensor([5.0], requires_grad=False)
+found.append(step(Tensor([3.0], requires_grad=False)).item())
+"""
+    names: dict[str, Any] = {}
+    exec(compile(code, "some code", "exec"), names)
+    assert names["found"] == [6.0, 15.0]
+
+
 def test_parameters_that_are_rebound_outside_are_noticed() -> None:
     model = nn.Linear(2, 1, bias=False)
     step = jit(lambda x: model(x).sum())

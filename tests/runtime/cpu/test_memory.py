@@ -151,3 +151,27 @@ def test_threads_share_a_pool() -> None:
     assert not mistakes
     pool.release_free()
     assert pool.in_use_bytes == pool.free_bytes == 0
+
+
+def test_small_blocks_are_allocated_together_a_page_at_a_time() -> None:
+    assert memory.groups([4, 1 << 20, 256, 257, 64]) == [[3], [1], [0, 2, 4]]
+    many = memory.groups([256] * 40)
+    assert sorted(i for group in many for i in group) == list(range(40))
+    assert [len(group) for group in many] == [16, 16, 8]
+    assert memory.groups([]) == []
+
+
+def test_parts_of_a_block_do_not_overlap_and_keep_it_alive() -> None:
+    before = memory.pool.in_use_bytes
+    parts = memory.allocate_together([4, 256, 65])
+    for i, part in enumerate(parts):
+        assert part.address % 64 == 0
+        part.view(np.uint8, (part.nbytes,)).fill(i)
+    assert [set(p.view(np.uint8, (p.nbytes,))) for p in parts] == [{0}, {1}, {2}]
+    last = parts.pop()
+    del parts, part
+    gc.collect()
+    assert memory.pool.in_use_bytes > before and set(last.view(np.uint8, (65,))) == {2}
+    del last
+    gc.collect()
+    assert memory.pool.in_use_bytes == before
