@@ -74,7 +74,7 @@ class Jitted(Generic[P, R]):
         if found is not None and found[0]() is instance:
             return found[1]
         reference = weakref.ref(instance, lambda _: self._methods.pop(key, None))
-        made = Jitted(_method(self._function, reference))
+        made = Jitted(_Method(self._function, reference))
         self._methods[key] = (reference, made)
         return made
 
@@ -173,11 +173,12 @@ def _plain_call(args: tuple) -> _Call | None:
     return _Call(tuple(kind), args)
 
 
-def _method(function: Callable[..., Any], reference: weakref.ref) -> Callable[..., Any]:
-    """`function` bound to an object without keeping it alive."""
+class _Method:
+    """A function bound to an object without keeping it alive."""
 
-    @functools.wraps(function)
-    def method(*args: Any, **kwargs: Any) -> Any:
-        return function(reference(), *args, **kwargs)
+    def __init__(self, function: Callable[..., Any], reference: weakref.ref) -> None:
+        self.function, self.reference = function, reference
+        self.__name__ = getattr(function, "__name__", "a method")
 
-    return method
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self.reference(), *args, **kwargs)

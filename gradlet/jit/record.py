@@ -7,6 +7,9 @@ becomes one program, whose first run completes the call.
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +18,7 @@ from gradlet.engine import realize as engine
 from gradlet.engine import trace
 from gradlet.engine.trace import JitError
 from gradlet.ir import build, ops
+from gradlet.ir.node import topological
 from gradlet.jit.nested import PLAIN, Form, flatten, plain_key, rebuild
 from gradlet.jit.recording import (
     ARGUMENT,
@@ -86,6 +90,7 @@ class _Recorder:
             for t in list(engine.holders)
             if isinstance(t, Core) and id(t) not in known
         }
+        self.known = {*known, *self.others}
         self.entry_nodes = {id(v.tensor): v.tensor.node for v in self.variables}
         self.entry_grads = {id(v.tensor): v.tensor.grad for v in self.variables}
         self.entry_nodes |= {id(t): t.node for t in self.stand_ins}
@@ -143,6 +148,7 @@ class _Recorder:
         for stand_in in self.stand_ins:
             if stand_in.node is not self.entry_nodes[id(stand_in)]:
                 self.target(stand_in)
+        self.refuse_strays(noted)
         kept = list(self.tensors.values())
         wanted = [t for t in kept if t.node is not self.entry_nodes.get(id(t))]
         device = self.device(wanted)
@@ -191,6 +197,32 @@ class _Recorder:
             used_up = now.op is ops.CONSUMED and now.src[0] is node
             if (now is not node and not used_up) or tensor.grad is not grad:
                 self.pin(tensor)
+
+    def refuse_strays(self, noted: trace.Trace) -> None:
+        """Raises if a new tensor is held where it would not be replaced when the step runs again.
+
+        In a program of several threads that may be another's, unless it comes from an argument
+        or from random numbers.
+        """
+        new = [
+            weakref.ref(t)
+            for t in list(engine.holders)
+            if id(t) not in self.known and id(t) not in self.tensors
+        ]
+        if not new:
+            return
+        gc.collect()
+        ours = {t.node for t in self.stand_ins} | {node_of(b) for b in noted.drawn}
+        names = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+        alone = all(name.startswith("gradlet") for name in names)
+        for reference in new:
+            stray = reference()
+            if stray is not None and (alone or ours & set(topological([stray.node]))):
+                raise JitError(
+                    f"jit: the function keeps a tensor of shape {stray.node.shape} where jit does "
+                    "not look, so that it would not be another one when the step runs again. "
+                    "Return it, or keep it in an attribute, a list or a dict."
+                )
 
     def changed_slots(self) -> Iterator[tuple[int, Any, int, int | None]]:
         """(place, key, position, target) of what the places hold now and did not before."""

@@ -428,6 +428,20 @@ def test_gradients_into_graphs_from_outside_are_refused() -> None:
     assert w.grad is None
 
 
+def test_tensors_that_are_kept_where_nobody_looks_are_refused() -> None:
+    from collections import deque
+
+    kept: Any = deque(maxlen=1)
+
+    @jit
+    def step(x: Tensor) -> Tensor:
+        kept.append(x + 1)
+        return x * 2
+
+    with pytest.raises(JitError, match=r"keeps a tensor of shape \(1,\) where jit does not look"):
+        step(fixed(1.0))
+
+
 def test_exceptions_leave_all_as_it_was() -> None:
     model = nn.Linear(2, 1)
     opt = nn.optim.SGD([model], lr=0.1)
