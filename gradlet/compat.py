@@ -16,10 +16,14 @@ _MODULES = {
     "tinygrad.dtype": "gradlet",
     "tinygrad.dtypes": "gradlet.base.dtypes",
     "tinygrad.helpers": "gradlet.compat",
+    "tinygrad.engine": "gradlet",
+    "tinygrad.engine.jit": "gradlet",
     "tinygrad.nn": "gradlet.nn",
     "tinygrad.nn.optim": "gradlet.nn.optim",
     "tinygrad.nn.state": "gradlet.nn.state",
 }
+
+_RENAMED = {"TinyJit": "jit"}  # what gradlet has under another name
 
 prod: Callable[..., Any] = math.prod  # tinygrad.helpers has it
 
@@ -39,7 +43,7 @@ class _StandIn(ModuleType):
         if inner in sys.modules:
             return sys.modules[inner]
         try:
-            return getattr(importlib.import_module(self._target), name)
+            return getattr(importlib.import_module(self._target), _RENAMED.get(name, name))
         except AttributeError:
             raise ImportError(
                 f"gradlet has no {inner}: it stands in for tinygrad with the names that "

@@ -133,6 +133,24 @@ def test_snippet(name: str, way: Callable[[str, Path], str], tmp_path: Path) -> 
     assert printed.rstrip().endswith("checked")
 
 
+TINY_JIT = """
+from tinygrad import Tensor
+from {module} import TinyJit
+
+@TinyJit
+def add(x, y): return (x + y).realize()
+
+found = [add(Tensor([1.0, n]), Tensor([2.0, 2.0])).tolist() for n in range(4)]
+assert found == [[3.0, n + 2.0] for n in range(4)]
+"""
+
+
+@pytest.mark.parametrize("module", ["tinygrad", "tinygrad.engine.jit"])
+def test_tiny_jit_is_jit(module: str) -> None:
+    gradlet.install_as_tinygrad()
+    run_here(TINY_JIT.format(module=module))
+
+
 def test_missing_names_are_missed_at_import(tmp_path: Path) -> None:
     gradlet.install_as_tinygrad()
     with pytest.raises(ImportError, match=r"gradlet has no tinygrad\.Nothing"):
