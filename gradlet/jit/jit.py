@@ -56,6 +56,8 @@ def jit(function: Callable[P, R]) -> Jitted[P, R]:
 class Jitted(Generic[P, R]):
     """What `jit` returns: a function, or a method that has its own recordings for each object."""
 
+    not_state = ("_lock", "_recordings", "_unsure", "_methods")
+
     def __init__(self, function: Callable[P, R]) -> None:
         if not callable(function):
             raise TypeError(f"jit: needs a function, not {function!r}")
@@ -91,7 +93,7 @@ class Jitted(Generic[P, R]):
         known = self._recordings.setdefault((call.kind, Tensor.training, Core.grad_enabled), [])
         changed = []
         for position, recording in enumerate(known):
-            difference = recording.difference()
+            difference = recording.difference(arguments)
             if difference is None:
                 if recording in self._unsure:
                     break
@@ -101,7 +103,10 @@ class Jitted(Generic[P, R]):
             changed.append(difference)
         call = _nested_call(args, kwargs)
         check = functools.partial(self._check, known)
-        made, result = record(self._function, call.form, call.order, arguments, call.objects, check)
+        recorded = record(self._function, call.form, call.order, arguments, call.objects, check)
+        if recorded is None:
+            return self._function(*args, **kwargs)
+        made, result = recorded
         known.insert(0, made)
         if len(known) > _MOST:
             del known[_MOST:]

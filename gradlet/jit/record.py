@@ -50,20 +50,27 @@ def record(
     arguments: Sequence[Core],
     objects: Sequence[Any],
     check: Callable[[Recording], None],
-) -> tuple[Recording, Any]:
+) -> tuple[Recording, Any] | None:
     """A recording of the call, and what it returns.
 
+    It is None, and nothing has happened, if an argument is a tensor that the function also reaches
+    by itself: what it does to one it would do to both, which another call need not repeat.
+
     Args:
-        check: gets the recording before it runs for the first time, and may raise.
         form: of (args, kwargs).
         order: for each tensor in the form its place among `arguments`.
         arguments: the tensors, each once.
         objects: what else is in the form and may hold tensors.
+        check: gets the recording before it runs for the first time, and may raise.
 
     Raises:
         JitError: the function does what cannot be repeated. All is as it was before the call.
     """
-    return _Recorder(function, form, order, arguments, objects).result(check)
+    recorder = _Recorder(function, form, order, arguments, objects)
+    if {id(t) for t in arguments} & {id(v.tensor) for v in recorder.variables}:
+        return None
+    recorder.prepare()
+    return recorder.result(check)
 
 
 class _Recorder:
@@ -80,10 +87,13 @@ class _Recorder:
         self.places = watches([function, *objects])
         self.before = [place.items() for place in self.places]
         self.variables = self.reachable()
-        settle([*arguments, *(v.tensor for v in self.variables)])
+
+    def prepare(self) -> None:
+        """Computes what is lazy, makes stand-ins, and notes how everything is now."""
+        settle([*self.arguments, *(v.tensor for v in self.variables)])
         for variable in self.variables:
             variable.node = variable.tensor.node
-        self.stand_ins = [_stand_in(argument) for argument in arguments]
+        self.stand_ins = [_stand_in(argument) for argument in self.arguments]
         known = {id(v.tensor) for v in self.variables} | {id(t) for t in self.stand_ins}
         self.others = {
             id(t): (t, t.node, t.grad)

@@ -133,8 +133,9 @@ class Recording:
 
     # Whether it can be used
 
-    def difference(self) -> str | None:
+    def difference(self, arguments: Sequence[Core]) -> str | None:
         """What is not as it was when the step was recorded, or None if it can run."""
+        given = {id(argument) for argument in arguments}
         for place, keys, seen in zip(self.places, self.keys, self.seen, strict=True):
             now_keys, now = place.items()
             if len(now) != len(seen) or not all(map(is_, now, seen)) or now_keys != keys:
@@ -145,6 +146,8 @@ class Recording:
         for variable in self.variables:
             if not variable.fits():
                 return f"a tensor of shape {variable.node.shape}, its dtype or its gradient"
+            if id(variable.tensor) in given:
+                return "whether an argument is what the function reaches by itself"
         return None
 
     def look_again(self) -> str | None:

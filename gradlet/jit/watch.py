@@ -68,6 +68,20 @@ class Mapping(Watch):
         super().restore(keys, values)
 
 
+class Class(Watch):
+    """The attributes of a class, which its objects share."""
+
+    def __init__(self, name: str, held: type) -> None:
+        self.name, self.held = name, held
+
+    def items(self) -> tuple[list[Any], list[Any]]:
+        return list(vars(self.held)), list(vars(self.held).values())
+
+    def put(self, key: Any, value: Any) -> None:
+        if vars(self.held).get(key) is not value:
+            setattr(self.held, key, value)
+
+
 class Sequence(Watch):
     """A list."""
 
@@ -191,7 +205,9 @@ def _of_object(value: Any) -> Iterator[Any]:
         yield Slots(name, value, slots)
     for base in cls.__mro__:
         if not _is_library(base):
-            yield from (f for f in vars(base).values() if isinstance(f, types.FunctionType))
+            yield Class(f"the class {base.__qualname__}", base)
+            for method in vars(base).values():  # what is in a property, or in a static method
+                yield getattr(method, "fget", None) or getattr(method, "__wrapped__", None)
 
 
 def _slot_names(cls: type) -> list[str]:

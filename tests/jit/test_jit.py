@@ -101,6 +101,19 @@ def test_one_tensor_may_be_passed_twice() -> None:
     assert step(y, y).item() == 22.0
 
 
+def test_an_argument_may_be_what_the_function_reaches_by_itself() -> None:
+    w = fixed(1.0)
+
+    @jit
+    def step(x: Tensor) -> Tensor:
+        w.assign(w + x)
+        return x * 10
+
+    assert step(fixed(2.0)).item() == 20.0
+    assert [step(w).item(), step(w).item()] == [60.0, 120.0]
+    assert step(fixed(1.0)).item() == 10.0 and w.item() == 13.0
+
+
 @dataclass
 class Pair:
     left: Tensor
@@ -355,6 +368,42 @@ def test_a_function_within_another_is_part_of_it() -> None:
     inner = jit(lambda x: x * 2)
     outer = jit(lambda x: inner(x) + inner(x + 1))
     assert [outer(fixed(n)).item() for n in (1.0, 2.0)] == [6.0, 10.0]
+
+
+def test_a_function_within_another_may_be_called_by_itself() -> None:
+    w = fixed(1.0)
+    inner = jit(noted(lambda x: x * w))
+    outer = jit(lambda x: inner(x) + 1)
+    for n in (1.0, 2.0, 3.0):
+        assert outer(fixed(n)).item() == n + 1 and inner(fixed(n)).item() == n
+    assert NOTES.count == 2  # once in each
+    w.assign(fixed(5.0))
+    assert outer(fixed(1.0)).item() == 6.0
+
+
+class Gate:
+    shift = 0.0
+
+    @property
+    def scale(self) -> float:
+        return FACTOR
+
+    @jit
+    def once(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+    @jit
+    def twice(self, x: Tensor) -> Tensor:
+        return self.once(x) * 2
+
+
+def test_what_methods_and_properties_use_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+    assert [gate.twice(fixed(1.0)).item() for _ in range(2)] == [4.0, 4.0]
+    monkeypatch.setitem(globals(), "FACTOR", 3.0)
+    assert gate.twice(fixed(1.0)).item() == 6.0
+    monkeypatch.setattr(Gate, "shift", 0.5)
+    assert gate.twice(fixed(1.0)).item() == 7.0
 
 
 def test_results_have_no_history() -> None:
