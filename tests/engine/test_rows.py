@@ -11,7 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from gradlet import Tensor
-from tests.graphs import attend
+from gradlet.lower import linear
+from gradlet.lower.choose import lower
+from gradlet.lower.decompose import decompose
+from tests.graphs import TARGET, attend, plan
 from tests.helpers import check, floats, integers
 
 EXTENTS = [1, 2, 10, 67, 4096]
@@ -135,3 +138,25 @@ def test_other_floats(dtype: type) -> None:
     x = floats(30, 50).astype(dtype)
     tolerance = 2e-3 if dtype is np.float16 else 1e-12
     check(lambda x: x.softmax(-1), None, x, atol=tolerance, rtol=tolerance, finite_difference=False)
+
+
+def test_large_results_are_written_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As results of many megabytes are, which are too large for a test."""
+    monkeypatch.setattr(linear, "_STREAMED", 1 << 10)
+    data = np.random.default_rng(0).standard_normal((613, 256)).astype(np.float32)
+    x = Tensor(data, requires_grad=False)
+    doubled, shares, sums = x * 2, x.softmax(-1), x.cumsum(-1)
+    made = plan(doubled, shares, sums)
+    streamed = 0
+    for step in made.steps:
+        program = linear.linearize(decompose(lower(step.kernel, TARGET)), step.kernel.params)
+        written = [i for phase in program.phases for i in phase.instructions]
+        streamed += len({i.arg for i in written if i.op is linear.STREAM})
+    assert streamed == 3
+    total = (doubled + 1).sum(0)  # reads what other threads have just written
+    doubled.realize(shares, sums, total)
+    powers = np.exp(data - data.max(1, keepdims=True))
+    np.testing.assert_array_equal(doubled.numpy(), data * 2)
+    np.testing.assert_allclose(shares.numpy(), powers / powers.sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(sums.numpy(), data.cumsum(1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(total.numpy(), (data * 2 + 1).sum(0), rtol=1e-3, atol=1e-2)
