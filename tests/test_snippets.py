@@ -178,3 +178,21 @@ def test_help_and_missing_scripts(tmp_path: Path) -> None:
     assert "usage: python -m gradlet" in run_module(tmp_path).stdout
     missing = run_module(tmp_path, "nowhere.py")
     assert missing.returncode == 2 and "nowhere.py" in missing.stderr
+
+
+def test_the_cache_is_shown_and_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADLET_CACHE", str(tmp_path))
+    monkeypatch.setenv("GRADLET_DEVICE", "cpu")
+    (tmp_path / "other.txt").write_text("is nobody's kernel")
+    assert "0 compiled kernels, 0.0 of 512 MiB" in run_module(tmp_path, "cache").stdout
+    (tmp_path / "script.py").write_text(
+        "from tinygrad import Tensor; print((Tensor(2) * 3).item())"
+    )
+    assert run_module(tmp_path, "script.py").stdout == "6\n"
+    shown = run_module(tmp_path, "cache").stdout
+    count = len(list((tmp_path / "kernels").glob("*.kernel")))
+    assert count > 0 and shown.startswith(f"{count} compiled kernels")
+    assert str(tmp_path / "kernels") in shown
+    assert run_module(tmp_path, "cache", "--clear").stdout.endswith("deleted\n")
+    assert not list((tmp_path / "kernels").iterdir()) and (tmp_path / "other.txt").exists()
+    assert run_module(tmp_path, "script.py").stdout == "6\n"

@@ -60,6 +60,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradlet"
 
 
+def kernel_folder() -> Path:
+    """Where compiled kernels are kept."""
+    return cache_folder() / "kernels"
+
+
 def verify() -> bool:
     """Whether each stage's output is checked by its verifier."""
     return os.environ.get("GRADLET_VERIFY", "0") != "0"

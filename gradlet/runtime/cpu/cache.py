@@ -83,19 +83,31 @@ class ObjectCache:
 
     def evict(self) -> None:
         """Delete the least recently used files until the rest fit into `limit_bytes`."""
-        files = []
-        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    status = entry.stat()
-                    files.append((status.st_mtime, status.st_size, entry.path))
+        files = self.files()
         excess = sum(size for _, size, _ in files) - self.limit_bytes
-        for _, size, path in sorted(files):
+        for _, size, path in files:
             if excess <= 0:
                 break
             with contextlib.suppress(OSError):
                 os.unlink(path)
             excess -= size
+
+    def files(self) -> list[tuple[float, int, str]]:
+        """(time of last use, bytes, path) of every file, the least recently used first."""
+        files = []
+        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.name.endswith((".kernel", ".partial")):
+                        status = entry.stat()
+                        files.append((status.st_mtime, status.st_size, entry.path))
+        return sorted(files)
+
+    def clear(self) -> None:
+        """Delete every file. Whoever uses one at the moment has read it already."""
+        for _, _, path in self.files():
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                os.unlink(path)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.kernel"

@@ -47,7 +47,7 @@ class CpuDevice:
 
     def __init__(self) -> None:
         self.target: Target = host_target(settings.threads(), settings.instruction_set())
-        self.cache = ObjectCache(settings.cache_folder() / "kernels")
+        self.cache = ObjectCache(settings.kernel_folder())
         self.workers = Workers(self.target.threads, self.cache)
 
     def from_numpy(self, array: np.ndarray) -> Block:
