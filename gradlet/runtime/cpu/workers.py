@@ -33,7 +33,7 @@ import numpy.typing as npt
 from gradlet.runtime.cpu.cache import ObjectCache
 from gradlet.runtime.cpu.runner import Native, aligned_state, native, spins_in
 
-SPIN_SECONDS = 100e-6
+SPIN_SECONDS = 300e-6
 
 # With more cores than this, the system finds an idle one for a helper by itself.
 FEW_CORES = 8
