@@ -91,8 +91,6 @@ class _Recorder:
     def prepare(self) -> None:
         """Computes what is lazy, makes stand-ins, and notes how everything is now."""
         settle([*self.arguments, *(v.tensor for v in self.variables)])
-        for variable in self.variables:
-            variable.node = variable.tensor.node
         self.stand_ins = [_stand_in(argument) for argument in self.arguments]
         known = {id(v.tensor) for v in self.variables} | {id(t) for t in self.stand_ins}
         self.others = {
@@ -167,6 +165,7 @@ class _Recorder:
         targets = [self.describe(t, result.get(id(t))) for t in kept]
         buffers = graph.buffers
         inputs = self.sources(buffers, noted)
+        self.drop_idle(inputs, targets)
         expected = [[self.expectation(v) for v in values] for _, values in self.before]
         made = Recording(
             device=device,
@@ -184,6 +183,13 @@ class _Recorder:
         )
         return made, [b.memory for b in buffers]
 
+    def drop_idle(self, inputs: list[tuple[str, Any]], targets: list[Target]) -> None:
+        needed = {which for kind, which in inputs if kind == VARIABLE}
+        needed |= {target.number for target in targets if target.kind == VARIABLE}
+        for number, variable in enumerate(self.variables):
+            if variable.owner is not None and number not in needed:
+                variable.let_go()
+
     def target(self, tensor: Core) -> int:
         """The number of a tensor among the targets."""
         if id(tensor) in self.others:
@@ -195,7 +201,7 @@ class _Recorder:
         """Makes a variable of a tensor that the function got from where nobody has looked."""
         _, node, grad = self.others.pop(id(tensor))
         made = Variable(tensor)
-        made.node, made.has_grad = node, grad is not None
+        made.has_grad = grad is not None
         self.entry_nodes[id(tensor)], self.entry_grads[id(tensor)] = node, grad
         self.number[id(tensor)] = (VARIABLE, len(self.variables))
         self.variables.append(made)

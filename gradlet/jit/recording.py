@@ -30,23 +30,32 @@ class Variable:
     Attributes:
         tensor: the one in use.
         owner: the variable whose gradient it is, if it is one.
-        node: of the tensor before the step, for shape and dtype.
-        trained: its `requires_grad`.
-        has_grad: whether it had a gradient before the step.
+        idle: whether the step neither reads nor changes it, which gradients may be.
+        dtype, shape, trained, has_grad: what it was before the step.
     """
 
     tensor: Core
     owner: Variable | None = None
-    node: Node = field(init=False)
+    idle: bool = False
+    dtype: DType = field(init=False)
+    shape: Shape = field(init=False)
     trained: bool | None = field(init=False)
     has_grad: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.node, self.trained = self.tensor.node, self.tensor.requires_grad
-        self.has_grad = self.tensor.grad is not None
+        tensor = self.tensor
+        self.dtype, self.shape, self.trained = tensor.dtype, tensor.shape, tensor.requires_grad
+        self.has_grad = tensor.grad is not None
+
+    def let_go(self) -> None:
+        """Keeps no gradient alive that the step has no use for."""
+        assert self.owner is not None
+        self.idle, self.tensor = True, self.owner.tensor
 
     def fits(self) -> bool:
         """Whether the tensor in use is of the same kind."""
+        if self.idle:
+            return True
         if self.owner is not None:
             grad = self.owner.tensor.grad
             if grad is None:
@@ -56,8 +65,8 @@ class Variable:
         return (
             (tensor.grad is not None) is self.has_grad
             and tensor.requires_grad is self.trained
-            and node.dtype is self.node.dtype
-            and node.shape == self.node.shape
+            and node.dtype is self.dtype
+            and node.shape == self.shape
         )
 
 
@@ -145,7 +154,7 @@ class Recording:
                 break
         for variable in self.variables:
             if not variable.fits():
-                return f"a tensor of shape {variable.node.shape}, its dtype or its gradient"
+                return f"a tensor of shape {variable.shape}, its dtype or its gradient"
             if id(variable.tensor) in given:
                 return "whether an argument is what the function reaches by itself"
         return None

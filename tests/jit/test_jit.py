@@ -364,6 +364,27 @@ def test_several_functions_share_parameters() -> None:
         assert evaluate(x).item() < before
 
 
+def test_old_values_are_not_kept() -> None:
+    w = Tensor(np.zeros(1000, np.float32), requires_grad=True)
+    opt = nn.optim.Adam([w], lr=0.1)
+
+    @jit
+    def step(x: Tensor) -> None:
+        opt.zero_grad()
+        ((w - x) ** 2).sum().backward()
+        opt.step()
+
+    x = fixed(*range(1000))
+    for _ in range(3):  # with a gradient before, from the second on
+        step(x)
+    gc.collect()
+    old = [weakref.ref(t.node.arg) for t in (w, *opt.mean, *opt.square)]
+    old.append(weakref.ref(w.grad))
+    step(x)
+    gc.collect()
+    assert [reference() for reference in old] == [None] * 4
+
+
 def test_a_function_within_another_is_part_of_it() -> None:
     inner = jit(lambda x: x * 2)
     outer = jit(lambda x: inner(x) + inner(x + 1))
