@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LINE_BYTES = 64  # of a cache line
+
 
 @dataclass(frozen=True)
 class Target:

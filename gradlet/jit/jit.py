@@ -56,7 +56,7 @@ def jit(function: Callable[P, R]) -> Jitted[P, R]:
 class Jitted(Generic[P, R]):
     """What `jit` returns: a function, or a method that has its own recordings for each object."""
 
-    not_state = ("_lock", "_recordings", "_unsure", "_methods")
+    not_state = ("_lock", "_recordings", "_methods")
 
     def __init__(self, function: Callable[P, R]) -> None:
         if not callable(function):
@@ -65,7 +65,6 @@ class Jitted(Generic[P, R]):
         self._function = function
         self._lock = threading.RLock()
         self._recordings: dict[tuple, list[Recording]] = {}
-        self._unsure: list[Recording] = []  # constants of theirs are to be compared once
         self._methods: dict[int, tuple[weakref.ref, Jitted]] = {}
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -95,13 +94,13 @@ class Jitted(Generic[P, R]):
         for position, recording in enumerate(known):
             difference = recording.difference(arguments)
             if difference is None:
-                if recording in self._unsure:
+                if recording.unsure:
                     break
                 if position:
                     known.insert(0, known.pop(position))
                 return recording.run(arguments)
             changed.append(difference)
-        call = _nested_call(args, kwargs)
+        call = call if call.form else _nested_call(args, kwargs)
         check = functools.partial(self._check, known)
         recorded = record(self._function, call.form, call.order, arguments, call.objects, check)
         if recorded is None:
@@ -122,19 +121,16 @@ class Jitted(Generic[P, R]):
         constants = [which for kind, which in made.inputs if kind == CONSTANT]
         if not constants:
             return
-        for earlier in [r for r in known if r in self._unsure]:
-            if earlier.program is not made.program:
-                continue
+        for earlier in [r for r in known if r.unsure and r.program is made.program]:
             others = [which for kind, which in earlier.inputs if kind == CONSTANT]
             if [b.numpy().tobytes() for b in constants] == [b.numpy().tobytes() for b in others]:
-                self._unsure.remove(earlier)
                 known.remove(earlier)
                 return
             raise JitError(
                 "jit: the function makes a tensor from other data in each call, which a recorded "
                 "step cannot do; pass the data as an argument, in a tensor"
             )
-        self._unsure.append(made)
+        made.unsure = True
 
 
 class _Call(NamedTuple):

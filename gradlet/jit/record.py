@@ -19,7 +19,7 @@ from gradlet.engine import trace
 from gradlet.engine.trace import JitError
 from gradlet.ir import build, ops
 from gradlet.ir.node import topological
-from gradlet.jit.nested import PLAIN, Form, flatten, plain_key, rebuild
+from gradlet.jit.nested import Form, Same, flatten, rebuild
 from gradlet.jit.recording import (
     ARGUMENT,
     CONSTANT,
@@ -30,7 +30,6 @@ from gradlet.jit.recording import (
     Slot,
     Target,
     Variable,
-    kind_of,
 )
 from gradlet.jit.watch import watches
 from gradlet.runtime.buffer import Buffer, node_of
@@ -104,8 +103,8 @@ class _Recorder:
         self.entry_nodes |= {id(t): t.node for t in self.stand_ins}
         self.number = {id(v.tensor): (VARIABLE, n) for n, v in enumerate(self.variables)}
         self.number |= {id(t): (ARGUMENT, n) for n, t in enumerate(self.stand_ins)}
-        self.tensors: dict[int, Core] = {}  # those of the targets, in order
-        self.index: dict[int, int] = {}
+        self.kept: list[Core] = []  # the tensors of the targets
+        self.index: dict[int, int] = {}  # where each stands in `kept`
 
     def reachable(self) -> list[Variable]:
         """The tensors in the places, each once, and their gradients behind them."""
@@ -157,12 +156,11 @@ class _Recorder:
             if stand_in.node is not self.entry_nodes[id(stand_in)]:
                 self.target(stand_in)
         self.refuse_strays(noted)
-        kept = list(self.tensors.values())
-        wanted = [t for t in kept if t.node is not self.entry_nodes.get(id(t))]
+        wanted = [t for t in self.kept if t.node is not self.entry_nodes.get(id(t))]
         device = self.device(wanted)
         program, graph, places = engine.program_for([t.node for t in wanted], device)
         result = {id(t): place for t, place in zip(wanted, places, strict=True)}
-        targets = [self.describe(t, result.get(id(t))) for t in kept]
+        targets = [self.describe(t, result.get(id(t))) for t in self.kept]
         buffers = graph.buffers
         inputs = self.sources(buffers, noted)
         self.drop_idle(inputs, targets)
@@ -194,8 +192,10 @@ class _Recorder:
         """The number of a tensor among the targets."""
         if id(tensor) in self.others:
             self.pin(tensor)
-        self.tensors.setdefault(id(tensor), tensor)
-        return self.index.setdefault(id(tensor), len(self.index))
+        if id(tensor) not in self.index:
+            self.index[id(tensor)] = len(self.kept)
+            self.kept.append(tensor)
+        return self.index[id(tensor)]
 
     def pin(self, tensor: Core) -> None:
         """Makes a variable of a tensor that the function got from where nobody has looked."""
@@ -223,7 +223,7 @@ class _Recorder:
         new = [
             weakref.ref(t)
             for t in list(engine.holders)
-            if id(t) not in self.known and id(t) not in self.tensors
+            if id(t) not in self.known and id(t) not in self.index
         ]
         if not new:
             return
@@ -254,7 +254,7 @@ class _Recorder:
                     yield number, key, position, self.target(value)
                 elif value is None and isinstance(old, Core):
                     yield number, key, position, None
-                elif not _equal(value, old):
+                elif Same(value) != Same(old):
                     raise _unrepeatable(f"gives {key!r} of {place.name} another value")
             if before:
                 raise _unrepeatable(f"takes {next(iter(before))!r} away from {place.name}")
@@ -316,19 +316,24 @@ class _Recorder:
             made.append((kind, which))
         return made
 
-    def expectation(self, value: Any) -> tuple:
-        return self.number[id(value)] if isinstance(value, Core) else kind_of(value)
+    def expectation(self, value: Any) -> tuple | Same:
+        return self.number[id(value)] if isinstance(value, Core) else Same(value)
 
     def slot(
-        self, place: int, key: Any, position: int, target: int | None, expected: list[list[tuple]]
+        self,
+        place: int,
+        key: Any,
+        position: int,
+        target: int | None,
+        expected: list[list[tuple | Same]],
     ) -> Slot:
         variable = None
         if position < len(expected[place]) and self.before[place][0][position] == key:
-            kind, number = expected[place][position][:2]
-            times = sum(e == (VARIABLE, number) for part in expected for e in part)
-            if kind == VARIABLE and times == 1 and target is not None:
-                fresh = id(list(self.tensors.values())[target]) not in self.number
-                variable = number if fresh else None
+            wanted = expected[place][position]
+            alone = sum(e == wanted for part in expected for e in part) == 1
+            fresh = target is not None and id(self.kept[target]) not in self.number
+            if isinstance(wanted, tuple) and alone and fresh:
+                variable = wanted[1]
         return Slot(place, key, position, target, variable)
 
 
@@ -365,10 +370,6 @@ def _stand_in(argument: Core) -> Core:
     value = engine.value_of(argument.node, device)
     leaf = node_of(Buffer(device, value.dtype, value.shape, value.memory))
     return Tensor.from_node(leaf, device.name, argument.requires_grad)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return isinstance(a, PLAIN) and isinstance(b, PLAIN) and plain_key(a) == plain_key(b)
 
 
 def _unrepeatable(does: str) -> JitError:

@@ -11,7 +11,7 @@ from gradlet.base.dtypes import DType
 from gradlet.engine.realize import value_of
 from gradlet.ir import build
 from gradlet.ir.node import Node
-from gradlet.jit.nested import PLAIN, Form, plain_key, rebuild
+from gradlet.jit.nested import Form, Same, rebuild
 from gradlet.jit.watch import Watch
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, Executable
@@ -123,8 +123,10 @@ class Recording:
         targets: the tensors that the step leaves behind.
         grads: (kind, number, target) of tensors whose `grad` is another one afterwards, or None.
         output: the form of what the function returns, and which targets are in it.
-        keys, expected: what each place must hold for the step to be the same; see `kind_of`.
+        keys, expected: what each place must hold for the step to be the same: a variable, by
+            number, or the same value.
         seen: what each place held when it was last looked at.
+        unsure: whether its constants are to be compared with those of another call.
     """
 
     device: Device
@@ -137,8 +139,9 @@ class Recording:
     variables: list[Variable]
     places: list[Watch]
     keys: list[list[Any]]
-    expected: list[list[tuple]]
+    expected: list[list[tuple | Same]]
     seen: list[list[Any]]
+    unsure: bool = False
 
     # Whether it can be used
 
@@ -169,11 +172,11 @@ class Recording:
                 return f"how much {place.name} holds"
             latest.append(now)
             for key, value, wanted in zip(keys, now, expected, strict=True):
-                if wanted[0] == VARIABLE:
+                if isinstance(wanted, tuple):
                     alike = isinstance(value, Core) and value.device == self.device.name
                     if not alike or found.setdefault(wanted[1], value) is not value:
                         return f"{key!r} of {place.name}"
-                elif isinstance(value, Core) or kind_of(value) != wanted:
+                elif Same(value) != wanted:
                     return f"{key!r} of {place.name}"
         if len({id(tensor) for tensor in found.values()}) != len(found):
             return "which tensors are the same"
@@ -238,8 +241,3 @@ class Recording:
         if made is not None:
             tensor.node = made
         return tensor
-
-
-def kind_of(value: Any) -> tuple:
-    """What a place must hold again: an equal plain value, or the same object."""
-    return ("plain", plain_key(value)) if isinstance(value, PLAIN) else ("object", id(value))

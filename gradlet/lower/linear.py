@@ -12,6 +12,7 @@ from typing import Any
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
+from gradlet.base.target import LINE_BYTES
 from gradlet.ir import index, ops
 from gradlet.ir.node import Node, topological
 from gradlet.lower.loops import Assign, Body, Loop, assigns, rename
@@ -24,7 +25,6 @@ BROADCAST, LANE_NUMBERS, REDUCE_LANES, PREFIX_LANES, SHUFFLE_LANES = (
 )  # fmt: skip
 
 
-_LINE = 64  # bytes of a cache line
 _STREAMED = 1 << 26  # bytes of an array that no cache holds until somebody reads it
 STEPS = (-1, 2, 3, 4)  # of strided reads; lanes further apart are gathered one by one
 
@@ -193,7 +193,7 @@ class _Linearizer:
             address = index.replace(index.ravel(x.src[2:], x.src[0].shape), places)
             if index.bounds(address)[0] >= x.src[0].size:
                 continue
-            for lane in range(0, lanes, _LINE // x.dtype.itemsize):
+            for lane in range(0, lanes, LINE_BYTES // x.dtype.itemsize):
                 place = self.evaluate(index.add(address, lane))
                 self.now(PREFETCH, (place,), None, 0, x.src[0])
 
@@ -224,7 +224,7 @@ class _Linearizer:
         array, itemsize = a.target, a.target.dtype.itemsize
         if array.op is not ops.PARAM or array.size * itemsize < _STREAMED:
             return False
-        if a.accumulate is not None or array in self.read or value.lanes * itemsize % _LINE:
+        if a.accumulate is not None or array in self.read or value.lanes * itemsize % LINE_BYTES:
             return False
         return value.lanes > 0 and index.mod(
             self.flat_address(array, a.at), value.lanes

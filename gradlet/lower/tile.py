@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product as combinations
 from math import ceil, prod
 
-from gradlet.base.target import Target
+from gradlet.base.target import LINE_BYTES, Target
 from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest, Store
 from gradlet.ir.node import Node, topological
@@ -20,7 +20,6 @@ _LONGEST_PANEL = 32  # vectors along a panel
 _COPY = 1.5  # cycles to move an element that is not in line
 _PER_TILE = 40.0  # cycles to begin and end a tile
 _CACHE_BYTES = 32.0  # that the second-level cache delivers in a cycle
-_LINE = 64  # bytes of a cache line
 _WAYS = 8  # lines with equal lower address bits that the first-level cache holds
 _AHEAD = 8  # terms before they are used, rows are fetched from the second-level cache
 _LATENCY = 4.0  # cycles from a multiplication and addition to the next on the same register
@@ -306,11 +305,11 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
     step = max(vectors * tile.height, vectors + tile.height, 2 * _LATENCY) / 2
     step = max(step, vectors * target.vector_bytes / _CACHE_BYTES) + 0.02 * (vectors + tile.height)
     if not tile.pack_broadcast and tile.height > _WAYS and _meet(other, tile):
-        step = max(step, tile.height * _LINE / _CACHE_BYTES)
+        step = max(step, tile.height * LINE_BYTES / _CACHE_BYTES)
     cycles = tiles * (terms * step + _PER_TILE)
     if not tile.pack_broadcast:
-        lines = _lines(other, c.terms, tile.unrolled)
-        cycles += tiles * lines * _LINE / _CACHE_BYTES if lines * _LINE > target.l1_bytes / 2 else 0
+        touched = _lines(other, c.terms, tile.unrolled) * LINE_BYTES
+        cycles += tiles * touched / _CACHE_BYTES if touched > target.l1_bytes / 2 else 0
     if tile.rows_at != "place":
         elements = prod(size(v) for v in index.variables(rows) & c.counters)
         # Loops around the nest that only the other factor varies with share what is packed.
@@ -343,7 +342,7 @@ def _lines(other: Node, terms: tuple[Node, ...], unrolled: tuple[Unrolled, ...])
             run += step * (count - 1)
         else:
             lines *= count
-    return lines * ceil(run * other.dtype.itemsize / _LINE)
+    return lines * ceil(run * other.dtype.itemsize / LINE_BYTES)
 
 
 def _meet(other: Node, tile: Tile) -> bool:

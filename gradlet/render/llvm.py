@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gradlet.base import dtypes
-from gradlet.base.target import Target
+from gradlet.base.target import LINE_BYTES, Target
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.lower import linear
@@ -257,7 +257,7 @@ class _Function:
             place = self.place(i.arg, address)
             how = f"align {dtype.itemsize}"
             if i.op is linear.STREAM:
-                how = "align 64, !nontemporal !1"
+                how = f"align {LINE_BYTES}, !nontemporal !1"
             self.lines.append(f"  store {kind} {name}, ptr {place}, {how}")
             return
         pointers = self.place(i.arg, address)

@@ -250,19 +250,17 @@ def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:
 
 def has_history(made: Node) -> bool:
     """Whether a gradient could flow through `made`, a result of operations, to a live leaf."""
-    if made.op is ops.BUFFER or not made.dtype.is_float:
-        return False
-    order = topological([made])
-    leaves = {leaf.node for leaf in _leaves_in(order)}
-    return bool(leaves) and made in _carriers(order, leaves)
+    return made.op is not ops.BUFFER and _reaches_a_leaf(made)
 
 
 def _has_history(made: Node, own: Node) -> bool:
     """Whether a gradient could flow through `made` to a live leaf other than `own`, or past it."""
-    if own.op is not ops.BUFFER:
-        return True
+    return own.op is not ops.BUFFER or _reaches_a_leaf(made, other_than=own)
+
+
+def _reaches_a_leaf(made: Node, other_than: Node | None = None) -> bool:
     order = topological([made])
-    leaves = {leaf.node for leaf in _leaves_in(order) if leaf.node is not own}
+    leaves = {leaf.node for leaf in _leaves_in(order) if leaf.node is not other_than}
     return bool(leaves) and made in _carriers(order, leaves)
 
 

@@ -38,12 +38,19 @@ def product_loop(target: Target) -> list[str]:
     return [" ".join(line.split()) for line in lines if not line.rstrip().endswith(":")]
 
 
+def stack_registers(target: Target) -> list[str]:
+    """The registers that point into the stack: %rbp too, unless it is one as any other."""
+    (step,) = plan(leaf(1024, 1024) @ leaf(1024, 1024)).steps
+    frame = re.search(r"mov\w*\s+%rsp, %rbp", assembly(source(step.kernel, target), target))
+    return ["%rsp", "%rbp"] if frame else ["%rsp"]
+
+
 def test_avx2_products_multiply_and_add_in_registers() -> None:
     loop = product_loop(AVX2)
     sums = [line for line in loop if line.startswith("vfmadd")]
     assert len(sums) >= 8 and all(line.count("%ymm") == 3 for line in sums)
     assert len({line.split("%ymm")[-1] for line in sums}) == len(sums)
-    assert not any("%rsp" in line for line in loop)
+    assert not any(register in line for line in loop for register in stack_registers(AVX2))
     assert not any(re.search(r"vmov\S+ %[xyz]mm\d+, \S*\(", line) for line in loop)
 
 
