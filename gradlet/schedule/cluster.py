@@ -8,6 +8,7 @@ both read. A contraction joins only for a matrix that outweighs its other ones.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 
 from gradlet.ir.node import Node
 from gradlet.schedule.plan import Step
@@ -17,6 +18,7 @@ from gradlet.schedule.rows import (
     common_prefix,
     describe,
     describe_row_by_row,
+    made_in_place,
     union,
 )
 
@@ -41,10 +43,12 @@ class _Clustering:
         self.found = {number: describe(number, step) for number, step in enumerate(steps)}
         self.home = {number: number for number in self.found}
         self.writer = {b: n for n, c in self.found.items() for b in c.writes}
+        self.origin: dict[int, int] = {}  # what one buffer makes another of can stand for both
         self.readers: dict[int, list[int]] = {}
         for number, step in enumerate(steps):
+            self.origin |= {b: self.origin.get(a, a) for b, a in made_in_place(step).items()}
             for b in _reads_of(step):
-                self.readers.setdefault(b, []).append(number)
+                self.readers.setdefault(self.origin.get(b, b), []).append(number)
         self.before: dict[int, set[int]] = {}
         for number, cluster in self.found.items():
             direct = {self.writer[b] for b in cluster.reads if b in self.writer}
@@ -68,7 +72,7 @@ class _Clustering:
         """Steps that `number` reads from, latest first, then earlier ones that read the same."""
         reads = _reads_of(self.steps[number])
         near = {self.writer[b] for b in reads if b in self.writer}
-        beside = {n for b in reads for n in self.readers[b] if n < number}
+        beside = {n for b in reads for n in self.readers[self.origin.get(b, b)] if n < number}
         return [*sorted(near, reverse=True), *sorted(beside - near, reverse=True)]
 
     def join(self, a: Cluster, b: Cluster) -> Cluster | None:
@@ -93,6 +97,7 @@ class _Clustering:
         if depth == 0 or any(c.adds and depth < len(c.extents) for c in (a, b)):
             return None
         joined = union(a, b, depth)
+        joined = replace(joined, shared=joined.shared | self.common(a, b))
         return joined if self.fits(joined) and self.pays(a, b, joined, flows) else None
 
     def stands_between(self, a: int, b: int) -> bool:
@@ -120,7 +125,7 @@ class _Clustering:
 
     def pays(self, a: Cluster, b: Cluster, joined: Cluster, flows: frozenset[int]) -> bool:
         """Whether what stays in cache between the two matters beside all else they touch."""
-        shared = {t for t in a.axes.keys() & b.axes.keys() if self.stays(joined, t)}
+        shared = {t for t in self.common(a, b) if self.stays(joined, t)}
         if not flows:
             large = sum(self.bytes[t] for t in shared) > self.cache_bytes
             if not large or joined.products or not (a.reduces and b.reduces):
@@ -132,14 +137,21 @@ class _Clustering:
         within = {t for t in joined.shared if self.stays(joined, t)}
         return all(self.product_pays(product, within) for product in joined.products)
 
+    def common(self, a: Cluster, b: Cluster) -> set[int]:
+        """What both touch, and what one makes again of that before it reads it."""
+        origins = [{self.origin.get(t, t) for t in c.axes} for c in (a, b)]
+        both = origins[0] & origins[1]
+        made = {t for t in a.axes.keys() ^ b.axes.keys() if self.origin.get(t) in both}
+        return made | (a.axes.keys() & b.axes.keys())
+
     def stays(self, joined: Cluster, b: int) -> bool:
         row = self.row_bytes(joined, b)
         return row is not None and row <= self.cache_bytes
 
     def product_pays(self, product: Product, within: Set[int]) -> bool:
         """Whether the matrix that stays in cache outweighs those that are read again."""
-        largest = max((self.bytes[b] for b in product.touched & within), default=0)
-        return sum(self.bytes[b] for b in product.touched) <= 1.5 * largest
+        largest = max((self.bytes[b] for b in product.matrices & within), default=0)
+        return sum(self.bytes[b] for b in product.matrices) <= 1.5 * largest
 
     def replace(self, a: int, b: int, joined: Cluster) -> None:
         """`joined` stands for both from now on."""

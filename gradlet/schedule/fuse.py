@@ -89,6 +89,7 @@ class _Joining:
             inside.update(step.buffers[step.kernel.outputs :])
         written = [b for step in self.steps for b in step.buffers[: step.kernel.outputs]]
         self.kept = [b for b in written if readers[b] > inside[b]]
+        self.unused = {b for b in written if readers[b] == 0}
         self.inputs = [b for b in inside if b not in written]
         self.places = self._places([b for b in written if b not in self.kept])
 
@@ -110,7 +111,8 @@ class _Joining:
         nests = []
         for step in self.steps:
             inside = step.kernel.nests[1:] if step in self.adds else step.kernel.nests
-            nests += [self.moved(nest, step, len(self.ranges)) for nest in inside]
+            moved = [self.moved(nest, step, len(self.ranges)) for nest in inside]
+            nests += [nest for nest in moved if nest.stores]
         nests = in_place(compute_once(nests, self.ranges, cache_bytes))
         params = tuple(self.places[b].array for b in (*self.kept, *self.inputs))
         kernel = Kernel((*zeros, Group(self.ranges, tuple(nests))), params, len(self.kept))
@@ -133,6 +135,8 @@ class _Joining:
 
         stores = []
         for s in nest.stores:
+            if step.buffers[s.target.arg] in self.unused:
+                continue
             place = places[s.target]
             at = tuple(expression(i) for i in place.at(s.index))
             stores.append(Store(place.array, at, expression(s.value), s.accumulate))

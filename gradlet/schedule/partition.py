@@ -157,6 +157,7 @@ def _store_what_is_dear(
 ) -> None:
     """Stores elementwise nodes that would otherwise be computed too often."""
     kernels = _kernels_of(result.order, stored, consumers)
+    meeting = _meeting_points(result.order, stored, consumers)
     work: dict[Node, frozenset[Node]] = {}  # the ops that computing a node in place takes
     leaves: dict[Node, frozenset[Node]] = {}
     for current in result.order:
@@ -177,7 +178,8 @@ def _store_what_is_dear(
         repeated = cost > 2 and any(
             _repeats(current, consumer, consumers) for consumer in consumers[current]
         )
-        if repeated or (uses > 1 and again > once) or cost > _LARGEST_EXPRESSION:
+        waits = _had_better_wait(current, meeting[current], stored, kernels)
+        if repeated or (uses > 1 and again > once and not waits) or cost > _LARGEST_EXPRESSION:
             stored.add(current)
             work[current] = frozenset()
             leaves[current] = frozenset([current])
@@ -194,6 +196,41 @@ def _kernels_of(
             used |= {consumer} if consumer in stored else kernels[consumer]
         kernels[current] = used
     return kernels
+
+
+def _had_better_wait(
+    current: Node, later: Node | None, stored: set[Node], kernels: dict[Node, set[Node]]
+) -> bool:
+    """True if the same kernels could as well share `later`, which all uses of `current` go into.
+
+    A random word goes through twenty rounds of two numbers, and only the last one is worth memory.
+    """
+    if later is None or later in stored or not later.op.elementwise:
+        return False
+    return later.size <= current.size and kernels[later] == kernels[current]
+
+
+def _meeting_points(
+    order: list[Node], stored: set[Node], consumers: dict[Node, list[Node]]
+) -> dict[Node, Node | None]:
+    """For each node the next one through which all that is made of it goes, if there is one.
+
+    These are the immediate postdominators. A stored node has none: its uses are loads.
+    """
+    meeting: dict[Node, Node | None] = {}
+    depth: dict[Node | None, int] = {None: 0}
+    for current in reversed(order):
+        ways = [] if current in stored else consumers[current]
+        together: Node | None = ways[0] if ways else None
+        for way in ways[1:]:
+            other: Node | None = way
+            while together is not other:
+                if depth[together] < depth[other]:
+                    together, other = other, together
+                together = meeting[together] if together is not None else None
+        meeting[current] = together
+        depth[current] = depth[together] + 1
+    return meeting
 
 
 def _repeats(current: Node, consumer: Node, consumers: dict[Node, list[Node]]) -> bool:

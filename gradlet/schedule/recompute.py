@@ -47,10 +47,10 @@ class _Recomputing:
         self.steps = list(plan.steps)
         self.buffers = list(plan.buffers)
         self.sinks = set(plan.sinks)
-        self.writer: dict[int, int] = {}  # buffer -> the step that alone writes it
+        self.writer: dict[int, int] = {}  # buffer -> the step that can make it again
         for number, step in enumerate(plan.steps):
-            if step.kernel.outputs == 1 and len(step.kernel.nests) == 1:
-                self.writer[step.buffers[0]] = number
+            if len(step.kernel.nests) == 1:
+                self.writer.update((b, number) for b in _outputs(step))
 
     def bytes(self, b: int) -> int:
         return self.buffers[b].size * self.buffers[b].dtype.itemsize
@@ -66,30 +66,38 @@ class _Recomputing:
         largest = max((self.bytes(b) for b in wanted), default=0)
         wanted = [b for b in wanted if self.bytes(b) * _SMALLER > largest]
         chain: dict[int, None] = {}
-        leaves: set[int] = set()
+        leaves: dict[int, int] = {}
         for b in wanted:
-            self.trace(b, self.bytes(b), chain, leaves)
-        saved = sum(self.bytes(b) for b in wanted if b in chain)
-        if not chain or sum(self.bytes(b) for b in leaves) * _SMALLER > saved:
+            self.trace(b, b, chain, leaves)
+        saved = sum(self.bytes(b) for b in wanted)
+        if not chain or sum(leaves.values()) > saved:
             return cluster
-        return self.with_steps(cluster, [self.writer[b] for b in chain]) or cluster
+        return self.with_steps(cluster, list(chain)) or cluster
 
-    def trace(self, b: int, large: int, chain: dict[int, None], leaves: set[int]) -> None:
-        """Adds to `chain` what has to be made for `b`, in order, and to `leaves` what it takes."""
-        if b in chain:
+    def trace(self, b: int, goal: int, chain: dict[int, None], leaves: dict[int, int]) -> None:
+        """Finds out what it takes to make `b`, and with it `goal`.
+
+        Args:
+            chain: gets the steps, in order.
+            leaves: gets what these read, with what it costs: as many bytes, if it is read in
+                place of `goal` as attention's mask is, and else more, since it may be read often.
+        """
+        if self.writer[b] in chain:
             return
-        reads = self.steps[self.writer[b]].buffers[1:]
-        for source in reads:
-            if source in self.writer and self.bytes(source) * _SMALLER > large:
-                self.trace(source, large, chain, leaves)
+        step = self.steps[self.writer[b]]
+        for source in step.buffers[step.kernel.outputs :]:
+            if source in self.writer and self.bytes(source) * _SMALLER > self.bytes(goal):
+                self.trace(source, goal, chain, leaves)
             else:
-                leaves.add(source)
-        chain[b] = None
+                in_place = self.buffers[source].shape == self.buffers[goal].shape
+                leaves[source] = self.bytes(source) * (1 if in_place else _SMALLER)
+        chain[self.writer[b]] = None
 
     def with_steps(self, cluster: Cluster, copied: Sequence[int]) -> Cluster | None:
         """The cluster behind copies of some steps, or None if those work on other rows."""
         depth = len(cluster.extents)
-        names = {self.steps[n].buffers[0]: len(self.buffers) + i for i, n in enumerate(copied)}
+        made = [b for n in copied for b in _outputs(self.steps[n])]
+        names = {b: len(self.buffers) + i for i, b in enumerate(made)}
         copies = [_over(self.steps[n], names) for n in copied]
         moved = {n: _over(self.steps[n], names) for n in cluster.steps}
         joined = replace(
@@ -108,11 +116,16 @@ class _Recomputing:
             return None
         if sum(self.bytes(b) for b in names) > self.cache_bytes * joined.rows:
             return None
-        self.buffers += [self.buffers[self.steps[n].buffers[0]] for n in copied]
+        self.buffers += [self.buffers[b] for b in made]
         self.steps += copies
         for number, step in moved.items():
             self.steps[number] = step
         return replace(joined, steps=(*order, *cluster.steps))
+
+
+def _outputs(step: Step) -> tuple[int, ...]:
+    """The buffers that a step writes."""
+    return step.buffers[: step.kernel.outputs]
 
 
 def _over(step: Step, names: Mapping[int, int]) -> Step:

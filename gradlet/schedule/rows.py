@@ -22,9 +22,13 @@ Axes = tuple[frozenset[int], ...]
 
 @dataclass(frozen=True)
 class Product:
-    """A contraction: the buffers it touches, and which counters move one of its factors alone."""
+    """A contraction: its matrices, and which counters move one of its factors alone.
 
-    touched: frozenset[int]
+    Not among the matrices is what is only added to the result, or multiplied with it: no part of
+    that is read twice.
+    """
+
+    matrices: frozenset[int]
     first: frozenset[int]
     second: frozenset[int]
 
@@ -102,7 +106,11 @@ def describe(number: int, step: Step, sums: bool = False) -> Cluster:
         for position in range(depth)
     ]
     touched = frozenset(axes)
-    products = [found for nest in nests for found in contractions(nest)]
+    products = [
+        Product(written | _buffers_of(factors, step), first, second)
+        for nest in nests
+        for factors, first, second in contractions(nest)
+    ]
     return Cluster(
         (number,),
         extents[:depth],
@@ -112,8 +120,13 @@ def describe(number: int, step: Step, sums: bool = False) -> Cluster:
         touched - written,
         frozenset(),
         len(nests) > 1 or any(_reductions(nest) for nest in nests),
-        tuple(Product(touched, first, second) for _, first, second in products),
+        tuple(products),
     )
+
+
+def _buffers_of(x: Node, step: Step) -> frozenset[int]:
+    loads = [load for load in topological([x]) if load.op is ops.LOAD]
+    return frozenset(step.buffers[load.src[0].arg] for load in loads)
 
 
 def _independent(nest: Nest) -> tuple[int, ...]:
@@ -151,6 +164,20 @@ def row_by_row(step: Step, position: int) -> Step | None:
     adds = Nest(counters, (replace(store, value=value, accumulate=ops.ADD),))
     nests = (replace(nest, stores=(zero,)), adds)
     return replace(step, kernel=replace(step.kernel, nests=nests))
+
+
+def made_in_place(step: Step) -> dict[int, int]:
+    """Each buffer that a step makes of another one element by element, with the first of those."""
+    (nest, *_) = step.kernel.nests
+    if len(step.kernel.nests) > 1 or not isinstance(nest, Nest) or _reductions(nest):
+        return {}
+    found: dict[int, int] = {}
+    for store in nest.stores:
+        for x in topological([store.value]):
+            same = x.op is ops.LOAD and x.src[0].shape == store.target.shape
+            if same and x.src[2:] == store.index:
+                found.setdefault(step.buffers[store.target.arg], step.buffers[x.src[0].arg])
+    return found
 
 
 def describe_row_by_row(number: int, step: Step, position: int) -> Cluster | None:

@@ -236,12 +236,11 @@ def words(shape: Shape, device: str | None) -> tuple[Node, Node]:
         raise ValueError(f"random: shape {shape} has more than 2**32 elements")
 
     def entry(i: int) -> Node:
-        return build.expand(build.slice_(block, ((i, i + 1, 1),)), (size,))
+        one = build.reshape(build.slice_(block, ((i, i + 1, 1),)), (1,) * len(shape))
+        return build.expand(one, shape)
 
-    key = (entry(0), entry(1))
-    counter = (build.iota(size, dtypes.uint32), entry(2))
-    first, second = threefry2x32(key, counter)
-    return build.reshape(first, shape), build.reshape(second, shape)
+    position = build.reshape(build.iota(size, dtypes.uint32), shape)
+    return threefry2x32((entry(0), entry(1)), (position, entry(2)))
 
 
 def _top_bits(word: Node, bits: int) -> Node:

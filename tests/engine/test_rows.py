@@ -124,6 +124,29 @@ def test_causal_attention(length: int) -> None:
     check(ours, reference, *arrays, atol=2e-5, finite_difference=False)
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_attention_with_a_mask_and_dropout(waits: bool) -> None:
+    """Both passes draw the same numbers, which the oracle draws too."""
+    mask = floats(2, 4, 256, 256, seed=4)
+
+    def run(device: str) -> list[np.ndarray]:
+        Tensor.manual_seed(3)
+        q, k, v = (
+            Tensor(floats(2, 4, 256, 32, low=-1, high=1, seed=seed), device=device)
+            for seed in range(3)
+        )
+        scores = q @ k.transpose(-2, -1) + Tensor(mask, device=device)
+        with Tensor.train():
+            result = scores.softmax(-1).dropout(0.25) @ v
+        (result * (result.sum() if waits else 1.0)).sum().backward()
+        assert q.grad is not None and k.grad is not None and v.grad is not None
+        return [x.numpy() for x in (result, q.grad, k.grad, v.grad)]
+
+    for got, expected in zip(run("cpu"), run("numpy"), strict=True):
+        largest = float(np.abs(expected).max())
+        np.testing.assert_allclose(got, expected, rtol=0, atol=2e-6 * largest)
+
+
 def test_a_fully_masked_row_is_nan_as_in_pytorch() -> None:
     mask = np.ones((2, 4, 32, 32), bool)
     mask[:, :, 5] = False

@@ -161,6 +161,30 @@ def test_backward_makes_the_probabilities_again() -> None:
     assert not any(made.buffers[b].shape == (4, 4, 128, 128) for b in stored)
 
 
+@pytest.mark.parametrize("mask", ["none", "one for all", "one each"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_attention_with_masks_and_dropout_stores_nothing_as_large_as_the_scores(
+    mask: str, dropout: float
+) -> None:
+    q, k, v = (leaf(4, 4, 256, 16) for _ in range(3))
+    scores = q @ k.transpose(-2, -1)
+    if mask != "none":
+        scores = scores + leaf(*((256, 256) if mask == "one for all" else scores.shape))
+    with Tensor.train():
+        result = scores.softmax(-1).dropout(dropout) @ v
+    made = plan(result, *gradients(result * result.sum(), q, k, v))
+    verify_schedule(made)
+    written = {b for step in made.steps for b in step.buffers[: step.kernel.outputs]}
+    assert all(made.buffers[b].size < scores.numel() for b in written)
+
+
+def test_random_words_between_kernels_are_stored_at_their_last_round() -> None:
+    x = Tensor.randint(1000, low=0, high=9, device="numpy")
+    made = plan(x.sum(), x * leaf(1000, dtype=np.int64), x.max())
+    written = [b for step in made.steps for b in step.buffers[: step.kernel.outputs]]
+    assert sum(made.buffers[b].size == 1000 for b in written) == 2
+
+
 def test_probabilities_that_are_wanted_are_stored_and_read() -> None:
     q, k, v = (leaf(4, 4, 128, 16) for _ in range(3))
     shares = (q @ k.transpose(-2, -1)).softmax(-1)
