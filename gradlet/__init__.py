@@ -21,11 +21,12 @@ from gradlet.tensor.tensor import Tensor
 
 __all__ = [
     "GradientError", "JitError", "Tensor", "dtypes", "explain", "install_as_tinygrad", "jit", "nn",
+    "profile",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
 # What is loaded when it is first asked for.
-_LAZY = {"explain": "gradlet.engine.explain"}
+_LAZY = {"explain": "gradlet.engine.explain", "profile": "gradlet.engine.profile"}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ from gradlet.lower.decompose import decompose
 from gradlet.lower.linear import LinearProgram, linearize, private_bytes
 from gradlet.lower.verify import verify_linear, verify_loops
 from gradlet.render import llvm
+from gradlet.runtime import observe
 from gradlet.runtime.cpu.compiler import LoadedObject
 from gradlet.runtime.cpu.device import CpuDevice, CpuProgram, Launch
 from gradlet.runtime.device import Device, Executable, Interpreter
@@ -49,7 +50,8 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
     if isinstance(device, Interpreter):
         return device.compile(sinks, params)
     assert isinstance(device, CpuDevice), f"no compiler for {device.name}"
-    plan = schedule(sinks, params, device.target.l2_bytes // 2)
+    with observe.span("schedule"):
+        plan = schedule(sinks, params, device.target.l2_bytes // 2)
     if settings.verify():
         verify_schedule(plan)
     kernels = compile_kernels(device, [step.kernel for step in plan.steps])
@@ -59,6 +61,8 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
 def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[CompiledKernel]:
     """Each kernel compiled, equal ones once in the life of the process."""
     missing = [k for k in dict.fromkeys(kernels) if (k, device.target) not in _kernels]
+    for _ in range(len(kernels) - len(missing)):
+        observe.count("kernels from memory")
     made = _compile(device, [(k, _tiles(device, k)) for k in missing])
     for kernel, compiled in zip(missing, made, strict=True):
         _kernels[kernel, device.target] = compiled
@@ -66,8 +70,9 @@ def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[Compil
 
 
 def _compile(device: CpuDevice, wanted: Sequence[tuple[Kernel, Tiles]]) -> list[CompiledKernel]:
-    programs = [linear_program(k, device.target, tiles) for k, tiles in wanted]
-    sources = [llvm.render(p, device.target) for p in programs]
+    with observe.span("lower"):
+        programs = [linear_program(k, device.target, tiles) for k, tiles in wanted]
+        sources = [llvm.render(p, device.target) for p in programs]
     loaded = device.load([(s, len(p.phases)) for s, p in zip(sources, programs, strict=True)])
     tiles = [t for _, t in wanted]
     return [CompiledKernel(*x) for x in zip(tiles, programs, sources, loaded, strict=True)]
@@ -152,7 +157,7 @@ def _assemble(
     return CpuProgram(
         device, launches, plan.params, [_bytes(plan.buffers[b]) for b in outputs], offsets, arena,
         [place_of[b] - 1 for b in plan.sinks], [k.code for k in kernels],
-        indexed,
+        indexed, [step.kernel for step in plan.steps],
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from gradlet.engine.compile import compile_program
 from gradlet.engine.program import Capture, capture
 from gradlet.ir import ops
 from gradlet.ir.node import Node
+from gradlet.runtime import observe
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, Executable
 
@@ -91,6 +92,7 @@ def _program(graph: Capture, sinks: list[Node], device: Device) -> Executable:
     """The compiled program of a graph of this form."""
     key = (device.name, graph.key(sinks))
     program = _programs.get(key)
+    observe.count("programs from memory" if program is not None else "programs compiled")
     if program is None:
         program = _programs[key] = compile_program(device, *graph.canonical(sinks))
     return program

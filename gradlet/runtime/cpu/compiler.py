@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradlet.base.target import Target
+from gradlet.runtime import observe
 from gradlet.runtime.cpu.cache import ObjectCache, cache_key
 
 # What kernels may call. The first line is what LLVM itself calls for copies and fills.
@@ -49,12 +50,15 @@ def assembly(llvm_ir: str, target: Target) -> str:
 
 def cached_object(llvm_ir: str, target: Target, cache: ObjectCache | None) -> bytes:
     """Object code of a program, from `cache` if it is there."""
-    if cache is None:
-        return compile_object(llvm_ir, target)
     key = cache_key(llvm_ir, target)
-    data = cache.get(key)
-    if data is None:
+    data = None if cache is None else cache.get(key)
+    if data is not None:
+        observe.count("kernels from disk")
+        return data
+    observe.count("kernels compiled")
+    with observe.span("LLVM"):
         data = compile_object(llvm_ir, target)
+    if cache is not None:
         cache.put(key, data)
     return data
 

@@ -15,6 +15,8 @@ import numpy as np
 from gradlet.base import settings
 from gradlet.base.dtypes import DType
 from gradlet.base.target import Target
+from gradlet.ir.kernel import Kernel
+from gradlet.runtime import observe
 from gradlet.runtime.cpu import memory
 from gradlet.runtime.cpu.cache import ObjectCache
 from gradlet.runtime.cpu.compiler import LoadedObject, cached_object, load_object
@@ -93,6 +95,7 @@ class CpuProgram:
         sinks: for each result its place among params and outputs.
         kernels: the code, kept in memory as long as this program.
         indexed: (op, shape, axis) of each index that the program checks, for messages.
+        definitions: what each of its kernels computes.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class CpuProgram:
         sinks: Sequence[int],
         kernels: Sequence[LoadedObject],
         indexed: Sequence[tuple[str, tuple[int, ...], int]],
+        definitions: Sequence[Kernel],
     ) -> None:
         self.device = device
         self.params = params
@@ -116,6 +120,7 @@ class CpuProgram:
         self.sinks = list(sinks)
         self.kernels = list(kernels)
         self.indexed = list(indexed)
+        self.definitions = list(definitions)
         self.status = np.zeros(4, np.int64)
         self.lock = threading.Lock()
         self.launches = list(launches)
@@ -128,7 +133,10 @@ class CpuProgram:
         with self.lock:
             blocks = self._bind(memories)
             np.take(self.addresses, self.places, out=self.table.arguments)
+            begin = time.perf_counter_ns() if observe.recorder is not None else 0
             self.device.workers.run(self.table)
+            if observe.recorder is not None:
+                observe.recorder.ran(self, begin, time.perf_counter_ns())
             self._check()
         return [blocks[s] for s in self.sinks]
 

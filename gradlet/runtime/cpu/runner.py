@@ -28,6 +28,10 @@ because the caller waits in step 3 for precisely that chunk. So
 - helpers never read the table, and the state outlives them, so a table may be freed when `run`
   returns.
 
+Whoever runs a chunk also notes when, if there is a log: `gradlet.profile()` sets one up. It is a
+counter of entries, their greatest number, and for each the arguments' address, the first iteration,
+the thread, and when the chunk began and ended, in nanoseconds of Python's `perf_counter`.
+
 Reads of the row happen after the release in step 1, since a chunk is taken with acquire. Step 1 of
 the next row happens after they are over, since `done` is counted up with release and waited for
 with acquire.
@@ -57,10 +61,11 @@ SPINS_BETWEEN_YIELDS = 1024
 STATE_WORDS = 48
 DONE_WORD = 16
 RUNNING_WORD = 32
+LOG_WORD = 6
 
 RUNNER_IR = string.Template("""
 %State = type {
-  i64, i64, ptr, ptr, i64, i64, [10 x i64],   ; remaining, total, kernel, args, extent, chunk
+  i64, i64, ptr, ptr, i64, i64, ptr, [9 x i64], ; remaining, total, kernel, args, extent, chunk, log
   i64, [15 x i64],                            ; done
   i64, [15 x i64]                             ; running
 }
@@ -78,6 +83,44 @@ aside:
   $step_aside
   br label %stay
 stay:
+  ret void
+}
+
+$clock
+
+; Run one chunk, and note when if there is a log with room.
+define internal void @run_chunk(
+    ptr %state, ptr %kernel, ptr %args, i64 %begin, i64 %end, i64 %thread) nounwind {
+  %log.at = getelementptr %State, ptr %state, i32 0, i32 6
+  %log = load ptr, ptr %log.at
+  %unseen = icmp eq ptr %log, null
+  br i1 %unseen, label %plain, label %timed
+plain:
+  call void %kernel(ptr %args, i64 %begin, i64 %end, i64 %thread)
+  ret void
+timed:
+  %started = call i64 @now()
+  call void %kernel(ptr %args, i64 %begin, i64 %end, i64 %thread)
+  %ended = call i64 @now()
+  %entry = atomicrmw add ptr %log, i64 1 monotonic
+  %capacity.at = getelementptr i64, ptr %log, i64 1
+  %capacity = load i64, ptr %capacity.at
+  %room = icmp slt i64 %entry, %capacity
+  br i1 %room, label %note, label %over
+note:
+  %first = getelementptr i64, ptr %log, i64 2
+  %args.at = getelementptr [5 x i64], ptr %first, i64 %entry
+  %begin.at = getelementptr i64, ptr %args.at, i64 1
+  %thread.at = getelementptr i64, ptr %args.at, i64 2
+  %started.at = getelementptr i64, ptr %args.at, i64 3
+  %ended.at = getelementptr i64, ptr %args.at, i64 4
+  store ptr %args, ptr %args.at
+  store i64 %begin, ptr %begin.at
+  store i64 %thread, ptr %thread.at
+  store i64 %started, ptr %started.at
+  store i64 %ended, ptr %ended.at
+  br label %over
+over:
   ret void
 }
 
@@ -104,7 +147,7 @@ work:
   %begin = mul i64 %index, %chunk
   %full = add i64 %begin, %chunk
   %end = call i64 @llvm.smin.i64(i64 %full, i64 %extent)
-  call void %kernel(ptr %args, i64 %begin, i64 %end, i64 %thread)
+  call void @run_chunk(ptr %state, ptr %kernel, ptr %args, i64 %begin, i64 %end, i64 %thread)
   %count.next = add i64 %count, 1
   br label %take
 over:
@@ -113,8 +156,8 @@ over:
 
 ; A helper's life between two waits in its mailbox: help until there is no work for `patience`.
 define i64 @help(ptr %state, i64 %patience, i64 %thread) nounwind {
-  %done.at = getelementptr %State, ptr %state, i32 0, i32 7
-  %running.at = getelementptr %State, ptr %state, i32 0, i32 9
+  %done.at = getelementptr %State, ptr %state, i32 0, i32 8
+  %running.at = getelementptr %State, ptr %state, i32 0, i32 10
   br label %watch
 watch:
   %helped = phi i64 [ 0, %0 ], [ %helped.now, %work ], [ %helped, %wait ]
@@ -148,7 +191,7 @@ define internal void @share(ptr %state, ptr %kernel, ptr %args, i64 %extent, i64
   %args.at = getelementptr %State, ptr %state, i32 0, i32 3
   %extent.at = getelementptr %State, ptr %state, i32 0, i32 4
   %chunk.at = getelementptr %State, ptr %state, i32 0, i32 5
-  %done.at = getelementptr %State, ptr %state, i32 0, i32 7
+  %done.at = getelementptr %State, ptr %state, i32 0, i32 8
   %above = add i64 %extent, %chunk
   %above.less = sub i64 %above, 1
   %total = sdiv i64 %above.less, %chunk
@@ -177,7 +220,7 @@ over:
 
 ; Run a table. `shared` says whether helpers should expect work before it ends.
 define void @run_table(ptr %state, ptr %table, i64 %rows, i64 %shared) nounwind {
-  %running.at = getelementptr %State, ptr %state, i32 0, i32 9
+  %running.at = getelementptr %State, ptr %state, i32 0, i32 10
   store atomic i64 %shared, ptr %running.at monotonic, align 8
   br label %next
 next:
@@ -196,7 +239,7 @@ begin:
   %single = icmp sle i64 %extent, %chunk
   br i1 %single, label %alone, label %together
 alone:
-  call void %kernel(ptr %args, i64 0, i64 %extent, i64 0)
+  call void @run_chunk(ptr %state, ptr %kernel, ptr %args, i64 0, i64 %extent, i64 0)
   br label %finished
 together:
   call void @share(ptr %state, ptr %kernel, ptr %args, i64 %extent, i64 %chunk)
@@ -211,6 +254,21 @@ over:
 
 declare i64 @llvm.smin.i64(i64, i64)
 """)
+
+# The clock that Python's `perf_counter` reads.
+CLOCK = """
+declare i32 @clock_gettime(i32, ptr)
+define internal i64 @now() nounwind {{
+  %time = alloca {{ i64, i64 }}
+  call i32 @clock_gettime(i32 {clock}, ptr %time)
+  %seconds = load i64, ptr %time
+  %rest.at = getelementptr i64, ptr %time, i64 1
+  %rest = load i64, ptr %rest.at
+  %whole = mul i64 %seconds, 1000000000
+  %nanoseconds = add i64 %whole, %rest
+  ret i64 %nanoseconds
+}}"""
+NO_CLOCK = "define internal i64 @now() nounwind {\n  ret i64 0\n}"
 
 
 class Native:
@@ -242,6 +300,7 @@ def runner_ir(target: Target) -> str:
     declarations = []
     pause = "fence seq_cst"
     step_aside = ""
+    clock = NO_CLOCK
     if "sse2" in target.features:
         declarations.append("declare void @llvm.x86.sse2.pause()")
         pause = "call void @llvm.x86.sse2.pause()"
@@ -251,10 +310,12 @@ def runner_ir(target: Target) -> str:
     if os.name == "posix":
         declarations.append("declare i32 @sched_yield()")
         step_aside = "call i32 @sched_yield()"
+        clock = CLOCK.format(clock=getattr(time, "CLOCK_UPTIME_RAW", time.CLOCK_MONOTONIC))
     return RUNNER_IR.substitute(
         declarations="\n".join(declarations),
         pause=pause,
         step_aside=step_aside,
+        clock=clock,
         spins_between_yields=SPINS_BETWEEN_YIELDS,
         last_spin=SPINS_BETWEEN_YIELDS - 1,
     )

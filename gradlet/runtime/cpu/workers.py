@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradlet.runtime.cpu.cache import ObjectCache
-from gradlet.runtime.cpu.runner import Native, aligned_state, native, spins_in
+from gradlet.runtime.cpu.runner import LOG_WORD, Native, aligned_state, native, spins_in
 
 SPIN_SECONDS = 300e-6
 
@@ -106,6 +106,27 @@ class Workers:
                 self._wake()
             self._native.run_table(self._state_address, table.address, table.count, shared)
 
+    def begin_log(self, entries: int) -> None:
+        """From now on note when each chunk begins and ends, up to so many of them."""
+        with self._lock:
+            self._log = np.zeros(2 + 5 * entries, np.int64)
+            self._log[1] = entries
+            self._state[LOG_WORD] = self._log.ctypes.data
+
+    def take_log(self) -> tuple[npt.NDArray[np.int64], int]:
+        """What was noted since the last time: rows as `runner` says, and how many had no room."""
+        with self._lock:
+            count = int(self._log[0])
+            kept = min(count, int(self._log[1]))
+            self._log[0] = 0
+            return self._log[2 : 2 + 5 * kept].reshape(-1, 5).copy(), count - kept
+
+    def end_log(self) -> None:
+        """Note nothing any more."""
+        with self._lock:
+            self._state[LOG_WORD] = 0
+            self._log = np.zeros(2, np.int64)
+
     def close(self) -> None:
         """End the helper threads. They would start again if there were work for them."""
         with self._lock:
@@ -118,6 +139,7 @@ class Workers:
         self._lock = threading.Lock()
         self._state = aligned_state()
         self._state_address = self._state.ctypes.data
+        self._log = np.zeros(2, np.int64)
         self._forget_helpers()
 
     def _forget_helpers(self) -> None:
