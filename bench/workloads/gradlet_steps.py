@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bench.workloads.problem import Layer, Problem
+from bench.workloads.problem import PROMPT, Problem
 
 
 def load(compiled: bool) -> None:
@@ -13,44 +13,35 @@ def load(compiled: bool) -> None:
 
 
 def build(problem: Problem, compiled: bool) -> Callable[[], float]:
+    from bench.workloads.gradlet_layers import Model, decoder
     from gradlet import Tensor, jit, nn
 
-    make: dict[str, Callable[..., Any]] = {
-        "linear": nn.Linear,
-        "conv": nn.Conv2d,
-        "norm": nn.BatchNorm2d,
-        "pool": lambda: lambda x: x.max_pool2d(2),
-        "flatten": lambda: lambda x: x.flatten(1),
-        "relu": lambda: Tensor.relu,
-        "sigmoid": lambda: Tensor.sigmoid,
-    }
-    layers = [make[kind](*sizes) for kind, *sizes in problem.layers]
-    set_weights(layers, problem.layers, problem.weights)
-    opt = nn.optim.Adam(nn.state.get_parameters(layers), lr=problem.learning_rate)
+    model = Model(problem)
     inputs = Tensor(problem.inputs, requires_grad=False)  # as in every peer
     targets = Tensor(problem.targets, requires_grad=False)
+    if problem.name == "gpt2_prefill":
+        run = jit(model.prefill) if compiled else model.prefill
+        return lambda: run(inputs).max().item()
+    if problem.name == "gpt2_decode":
+        return decoder(model, problem.inputs, PROMPT, jit if compiled else lambda f: f)
+    parameters = nn.state.get_parameters(model.layers)
+    opt: nn.optim.Optimizer
+    match problem.optimizer:
+        case "adam":
+            opt = nn.optim.Adam(parameters, lr=problem.learning_rate)
+        case "adamw":
+            opt = nn.optim.AdamW(parameters, lr=problem.learning_rate, weight_decay=0.01)
+        case "sgd":
+            opt = nn.optim.SGD(parameters, lr=problem.learning_rate, momentum=0.9)
     Tensor.training = True
 
     def step(inputs: Tensor, targets: Tensor) -> Tensor:
-        x = inputs
-        for layer in layers:
-            x = layer(x)
+        x = model(inputs)
         loss = x.cross_entropy(targets) if problem.classifies else ((x - targets) ** 2).mean()
         loss.backward()
         opt.step()
         opt.zero_grad()
         return loss
 
-    run = jit(step) if compiled else step
-    return lambda: run(inputs, targets).item()
-
-
-def set_weights(layers: list[Any], kinds: tuple[Layer, ...], weights: tuple[Any, ...]) -> None:
-    """Puts the given arrays into the linear and conv layers."""
-    from gradlet import Tensor
-
-    arrays = iter(weights)
-    for layer, (kind, *_) in zip(layers, kinds, strict=True):
-        if kind in ("linear", "conv"):
-            layer.weight.assign(Tensor(next(arrays)))
-            layer.bias.assign(Tensor(next(arrays)))
+    train: Any = jit(step) if compiled else step
+    return lambda: train(inputs, targets).item()

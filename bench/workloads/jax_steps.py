@@ -6,9 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from bench.workloads.problem import Problem
-
-MOMENTUM = 0.1  # of the running statistics of a norm layer
+from bench.workloads.problem import PROMPT, Problem, kept_before
 
 
 def load(compiled: bool) -> None:
@@ -17,16 +15,33 @@ def load(compiled: bool) -> None:
 
 
 def build(problem: Problem, compiled: bool) -> Callable[[], float]:
-    import jax
     import jax.numpy as jnp
+
+    from bench.workloads.jax_layers import decoder, initial_state, prefill
 
     # JAX makes int64 arrays 32 bits wide unless it is told otherwise.
     inputs, targets = jnp.asarray(problem.inputs), jnp.asarray(problem.targets)
     params, running = initial_state(problem)
+    if problem.name == "gpt2_prefill":
+        return lambda: float(prefill(problem.layers, params, inputs))
+    if problem.name == "gpt2_decode":
+        return decoder(problem, params, PROMPT, kept_before)
+    return trainer(problem, params, running, inputs, targets)
+
+
+def trainer(
+    problem: Problem, params: Any, running: Any, inputs: Any, targets: Any
+) -> Callable[[], float]:
+    """A function that takes a training step."""
+    import jax
+    import jax.numpy as jnp
+
+    from bench.workloads.jax_layers import forward
+
     moments = jax.tree.map(jnp.zeros_like, (params, params))
 
     def loss_of(params: Any, running: Any, x: Any, y: Any) -> Any:
-        out, running = forward(problem, params, running, x)
+        out, running = forward(problem.layers, params, running, x)
         if not problem.classifies:
             return ((out - y) ** 2).mean(), running
         picked = jnp.take_along_axis(jax.nn.log_softmax(out), y[:, None], axis=1)
@@ -36,7 +51,9 @@ def build(problem: Problem, compiled: bool) -> Callable[[], float]:
     def train(state: Any, x: Any, y: Any) -> Any:
         params, running, moments, count = state
         (loss, running), grads = jax.value_and_grad(loss_of, has_aux=True)(params, running, x, y)
-        params, moments = adam(params, grads, moments, count + 1, problem.learning_rate)
+        update = sgd if problem.optimizer == "sgd" else adam
+        decay = 0.01 if problem.optimizer == "adamw" else 0.0
+        params, moments = update(params, grads, moments, count + 1, problem.learning_rate, decay)
         return (params, running, moments, count + 1), loss
 
     state = (params, running, moments, jnp.zeros((), jnp.int32))
@@ -50,66 +67,8 @@ def build(problem: Problem, compiled: bool) -> Callable[[], float]:
     return step
 
 
-def initial_state(problem: Problem) -> tuple[Any, Any]:
-    """(parameters, running statistics), a pair of arrays for each layer that has them."""
-    import jax.numpy as jnp
-
-    arrays = iter(problem.weights)
-    params: dict[str, Any] = {}
-    running: dict[str, Any] = {}
-    for i, (kind, *sizes) in enumerate(problem.layers):
-        if kind in ("linear", "conv"):
-            params[str(i)] = (jnp.array(next(arrays)), jnp.array(next(arrays)))
-        if kind == "norm":
-            params[str(i)] = (jnp.ones(sizes[0]), jnp.zeros(sizes[0]))
-            running[str(i)] = (jnp.zeros(sizes[0]), jnp.ones(sizes[0]))
-    return params, running
-
-
-def forward(problem: Problem, params: Any, running: Any, x: Any) -> tuple[Any, Any]:
-    """(output, new running statistics) of the model."""
-    import jax
-    import jax.numpy as jnp
-
-    running = dict(running)
-    for i, (kind, *_) in enumerate(problem.layers):
-        match kind:
-            case "linear":
-                weight, bias = params[str(i)]
-                x = x @ weight.T + bias
-            case "conv":
-                weight, bias = params[str(i)]
-                x = jax.lax.conv_general_dilated(x, weight, (1, 1), "VALID")
-                x = x + bias[:, None, None]
-            case "norm":
-                x, running[str(i)] = norm(x, params[str(i)], running[str(i)])
-            case "pool":
-                window = (1, 1, 2, 2)
-                x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
-            case "flatten":
-                x = x.reshape(len(x), -1)
-            case "relu":
-                x = jax.nn.relu(x)
-            case "sigmoid":
-                x = jax.nn.sigmoid(x)
-    return x, running
-
-
-def norm(x: Any, params: Any, running: Any) -> tuple[Any, Any]:
-    """Batch normalisation of (N, C, H, W): (result, new running mean and variance)."""
-    import jax.numpy as jnp
-
-    weight, bias = params
-    mean, var = jnp.mean(x, (0, 2, 3)), jnp.var(x, (0, 2, 3))
-    count = x.size // x.shape[1]
-    new = (mean, var * count / (count - 1))
-    running = tuple(old + MOMENTUM * (now - old) for old, now in zip(running, new, strict=True))
-    scale = weight / jnp.sqrt(var + 1e-5)
-    return (x - mean[:, None, None]) * scale[:, None, None] + bias[:, None, None], running
-
-
-def adam(params: Any, grads: Any, moments: Any, count: Any, learning_rate: float) -> Any:
-    """(parameters, moments) after one update of Adam."""
+def adam(params: Any, grads: Any, moments: Any, count: Any, rate: float, decay: float) -> Any:
+    """(parameters, moments) after one update of Adam, or with a decay of AdamW."""
     import jax
     import jax.numpy as jnp
 
@@ -118,6 +77,15 @@ def adam(params: Any, grads: Any, moments: Any, count: Any, learning_rate: float
 
     def update(p: Any, m: Any, v: Any) -> Any:
         unbiased = m / (1 - 0.9**count)
-        return p - learning_rate * unbiased / (jnp.sqrt(v / (1 - 0.999**count)) + 1e-8)
+        decayed = p * (1 - rate * decay) if decay else p
+        return decayed - rate * unbiased / (jnp.sqrt(v / (1 - 0.999**count)) + 1e-8)
 
     return jax.tree.map(update, params, first, second), (first, second)
+
+
+def sgd(params: Any, grads: Any, moments: Any, count: Any, rate: float, decay: float) -> Any:
+    """(parameters, velocities) after one update with momentum."""
+    import jax
+
+    first = jax.tree.map(lambda v, g: 0.9 * v + g, moments[0], grads)
+    return jax.tree.map(lambda p, v: p - rate * v, params, first), (first, moments[1])

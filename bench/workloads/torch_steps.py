@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from bench.workloads.problem import Problem
+from bench.workloads.problem import PROMPT, Problem, kept_before
 
 
 def load(compiled: bool) -> None:
@@ -19,24 +19,25 @@ def build(problem: Problem, compiled: bool) -> Callable[[], float]:
     import torch
     from torch import nn
 
-    make: dict[str, Callable[..., Any]] = {
-        "linear": nn.Linear,
-        "conv": nn.Conv2d,
-        "norm": nn.BatchNorm2d,
-        "pool": lambda: nn.MaxPool2d(2),
-        "flatten": nn.Flatten,
-        "relu": nn.ReLU,
-        "sigmoid": nn.Sigmoid,
-    }
-    model = nn.Sequential(*(make[kind](*sizes) for kind, *sizes in problem.layers))
-    arrays = iter(problem.weights)
-    with torch.no_grad():
-        for layer in model:
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                layer.weight.copy_(torch.from_numpy(next(arrays)))
-                layer.bias.copy_(torch.from_numpy(next(arrays)))
-    opt = torch.optim.Adam(model.parameters(), lr=problem.learning_rate, fused=True)
+    from bench.workloads.torch_layers import Model, decoder, prefill
+
+    model: Any = Model(problem)
     inputs, targets = torch.from_numpy(problem.inputs), torch.from_numpy(problem.targets)
+    if not problem.optimizer:
+        torch.set_grad_enabled(False)
+        if problem.name == "gpt2_decode":
+            return decoder(model, problem.inputs, PROMPT, kept_before)
+        infer = torch.compile(prefill) if compiled else prefill
+        return lambda: infer(model, inputs).max().item()
+    rate = problem.learning_rate
+    opt: torch.optim.Optimizer
+    match problem.optimizer:
+        case "adam":
+            opt = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+        case "adamw":
+            opt = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01, fused=True)
+        case "sgd":
+            opt = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, fused=True)
     loss_of = nn.CrossEntropyLoss() if problem.classifies else nn.MSELoss()
     if problem.name == "xor":  # PyTorch's layers take no integers
         inputs, targets = inputs.float(), targets.float()
