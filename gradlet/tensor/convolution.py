@@ -12,8 +12,9 @@ from gradlet.base import dtypes
 from gradlet.grad.vjp import grad
 from gradlet.ir import build
 from gradlet.ir.node import Node
-from gradlet.tensor.contraction import Contraction, for_sums, result_dtype, sum_of_products
+from gradlet.tensor.contraction import for_sums, result_dtype, sum_of_products
 from gradlet.tensor.core import Shape
+from gradlet.tensor.einsum import Einsum
 from gradlet.tensor.windows import (
     Extents,
     batched,
@@ -23,7 +24,7 @@ from gradlet.tensor.windows import (
 )
 
 
-class Convolution(Contraction):
+class Convolution(Einsum):
     """Convolutions."""
 
     __slots__ = ()
