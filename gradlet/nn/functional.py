@@ -155,6 +155,22 @@ def dropout(x: Tensor, p: float = 0.5) -> Tensor:
     return x.dropout(p)
 
 
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """softmax(query @ key.T * scale + mask) @ value over the last two axes."""
+    return query.scaled_dot_product_attention(
+        key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+    )
+
+
 def one_hot(classes: Tensor, num_classes: int) -> Tensor:
     """A new last axis that holds 1 at the class and 0 elsewhere (int64)."""
     return classes.one_hot(num_classes)
