@@ -16,10 +16,10 @@ from gradlet.tensor.core import (
     scalar_node,
     shape_argument,
 )
-from gradlet.tensor.pooling import Pooling
+from gradlet.tensor.resampling import Resampling
 
 
-class Creation(Pooling):
+class Creation(Resampling):
     """Constructors by shape. All take `dtype`, `device` and `requires_grad`."""
 
     __slots__ = ()
