@@ -2,7 +2,8 @@
 
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
 core, operators, elementwise, activations, movement, reduce, indexing, contraction, pooling,
-creation, random, functional, statistics, order, values, autograd, tensor.
+creation, random, functional, statistics, order, counting, linalg, fft, values, autograd,
+tensor.
 """
 
 from __future__ import annotations
