@@ -137,7 +137,7 @@ class Order(Statistics):
         if skip:
             rank = (size - 1 - missing).maximum(0) // 2
         else:
-            rank = (missing > 0).where(size - 1, missing * 0 + (size - 1) // 2)
+            rank = (missing > 0).where(size - missing, (size - 1) // 2)  # the first nan
         place = take_along(self._order(axis, False), rank.node, axis)
         return self._chosen(place, axis, keepdim)
 

@@ -34,8 +34,8 @@ def test_sort(shape: tuple[int, ...], dim: int, descending: bool) -> None:
 @pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int32, np.int64, np.float64])
 def test_sort_of_other_dtypes(kind: Any) -> None:
     x = integers(4, 5, low=0, high=9).astype(kind)
-    check(lambda x: x.sort(0).values, None, x)
-    check(lambda x: x.argsort(0, stable=True), None, x)
+    check(lambda x: x.sort(0).values, None, x, finite_difference=False)
+    check(lambda x: x.argsort(dim=0, stable=True), None, x)
 
 
 def test_order_of_nan_and_equals() -> None:
@@ -101,7 +101,8 @@ def test_medians_and_modes(dim: int, keepdim: bool) -> None:
 def test_medians_of_nan_and_equals() -> None:
     x = np.array([[NAN, 1, 3, 2, NAN], [NAN] * 5, [2, 1, 2, 2, 5]], np.float32)
     check(lambda x: x.median(1).values, None, x, finite_difference=False)
-    check(lambda x: x.nanmedian(1).values, None, x, finite_difference=False)
+    check(lambda x: x.nanmedian(1).values, None, x[::2], finite_difference=False)
+    check(lambda x: x.nanmedian(1).values, None, x, grad=False)
     check(lambda x: x.nanmedian(), None, x, finite_difference=False)
     check(lambda x: x.median(), None, x[2], finite_difference=False)
     check(lambda x: x.median(), None, integers(3, 4))
