@@ -236,8 +236,8 @@ class Order(Statistics):
         shares = shares.cast(self.dtype)
         if shares.ndim > 1:
             raise ValueError(f"{operation}: q has at most one axis, not shape {shares.shape}")
-        numbers = shares._known(f"{operation} with q in a tensor") if shares.ndim else [q]
-        if not all(0 <= float(number) <= 1 for number in numbers):
+        known = shares._known(f"{operation} with q in a tensor") if isinstance(q, Order) else q
+        if not all(0 <= number <= 1 for number in np.ravel(known)):
             raise ValueError(f"{operation}: q must lie in [0, 1], not {q!r}")
         return shares
 
