@@ -42,7 +42,7 @@ LOUDEST = 1e4  # magnitude of a finite float
 WHOLE = 2.0**12  # sums of so small whole numbers are exact in every float type here
 SAMPLES = 2  # noisy evaluations beside the clean one
 
-DISCONTINUOUS = {ops.FLOOR, ops.MOD, ops.EQ, ops.LT, ops.LE, ops.BITCAST}
+DISCONTINUOUS = {ops.FLOOR, ops.MOD, ops.EQ, ops.LT, ops.LE, ops.BITCAST, ops.HOST}
 SEES_SIGN_OF_ZERO = {ops.DIV: 1, ops.POW: 0, ops.BITCAST: 0}
 SUMS = {ops.ADD, ops.SUB, ops.REDUCE, ops.SCAN, ops.FOLD, ops.SCATTER}
 CHOOSES = {ops.NEG, ops.ABS, ops.FLOOR, ops.MAXIMUM, ops.MINIMUM, ops.WHERE, ops.CAST, ops.GATHER}
@@ -331,6 +331,11 @@ class _Grower:
             return build.gather(x, indices)
         updates = self.partner(x.dtype, shape + x.shape[len(indexed) :])
         return build.scatter(x, indices, updates)
+
+    def make_host(self, op: Op) -> Node:
+        x = self.pick(lambda n: n.ndim > 0)
+        axis = self.whole(0, x.ndim - 1)
+        return build.library("argsort", (axis, self.draw(st.booleans())), x)
 
 
 def _loudness(value: np.ndarray) -> float:

@@ -22,7 +22,7 @@ from gradlet.lower.verify import verify_linear, verify_loops
 from gradlet.render import llvm
 from gradlet.runtime import observe
 from gradlet.runtime.cpu.compiler import LoadedObject
-from gradlet.runtime.cpu.device import CpuDevice, CpuProgram, Launch
+from gradlet.runtime.cpu.device import Call, CpuDevice, CpuProgram, Launch
 from gradlet.runtime.device import Device, Executable, Interpreter
 from gradlet.schedule.memory import lifetimes, place
 from gradlet.schedule.plan import Schedule, Step
@@ -54,8 +54,13 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
         plan = schedule(sinks, params, device.target.l2_bytes // 2)
     if settings.verify():
         verify_schedule(plan)
-    kernels = compile_kernels(device, [step.kernel for step in plan.steps])
+    kernels = compile_kernels(device, native_kernels(plan))
     return _assemble(device, plan, kernels, indexed_axes(sinks))
+
+
+def native_kernels(plan: Schedule) -> list[Kernel]:
+    """The kernels of a program, in order, that are not calls of a library."""
+    return [step.kernel for step in plan.steps if step.kernel.library is None]
 
 
 def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[CompiledKernel]:
@@ -144,9 +149,15 @@ def _assemble(
     for b, (first, last) in lives.items():
         place_of[b] = first_arena + len(requests)
         requests.append((first, last, _bytes(plan.buffers[b])))
-    launches = []
-    for number, (step, kernel) in enumerate(zip(plan.steps, kernels, strict=True)):
+    launches: list[Launch] = []
+    calls: list[Call] = []
+    compiled = iter(kernels)
+    for number, step in enumerate(plan.steps):
         arrays = [0, *(place_of[b] for b in step.buffers)]
+        if step.kernel.library is not None:
+            calls.append(Call(step.kernel.library, tuple(arrays[1:]), len(launches), number))
+            continue
+        kernel = next(compiled)
         for scratch in kernel.program.scratch:
             arrays.append(first_arena + len(requests))
             requests.append((number, number, _scratch_bytes(scratch, device.target.threads)))
@@ -157,7 +168,7 @@ def _assemble(
     return CpuProgram(
         device, launches, plan.params, [_bytes(plan.buffers[b]) for b in outputs], offsets, arena,
         [place_of[b] - 1 for b in plan.sinks], [k.code for k in kernels],
-        indexed, [step.kernel for step in plan.steps],
+        indexed, [step.kernel for step in plan.steps], calls,
     )  # fmt: skip
 
 

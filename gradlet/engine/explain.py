@@ -10,7 +10,12 @@ from statistics import median
 from typing import Protocol
 
 from gradlet.base.target import Target
-from gradlet.engine.compile import CompiledKernel, compile_kernels, compile_program
+from gradlet.engine.compile import (
+    CompiledKernel,
+    compile_kernels,
+    compile_program,
+    native_kernels,
+)
 from gradlet.engine.costs import compulsory_bytes, float_operations
 from gradlet.engine.program import Capture, capture
 from gradlet.ir import ops
@@ -110,8 +115,8 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
     if not plan.steps:
         yield "2. Kernels\n\nNone: no result has an element.\n"
         return
-    compiled = compile_kernels(device, [step.kernel for step in plan.steps])
-    kernels = dict(zip((step.kernel for step in plan.steps), compiled, strict=True))
+    native = native_kernels(plan)
+    kernels = dict(zip(native, compile_kernels(device, native), strict=True))
     steps = [_cut(show_step(number, plan), full) for number in range(len(plan.steps))]
     yield "\n".join(["2. Kernels\n", *steps, ""])
     trees = [
@@ -159,6 +164,8 @@ def show_step(number: int, plan: Schedule) -> str:
             role = f"param {buffer}"
         what = f"{array.dtype.name}{list(array.shape)}"
         lines.append(f"  {verb} p{position}: array {buffer}, {role}, {what}")
+    if step.kernel.library is not None:
+        lines.append(f"  by NumPy: {_show_call(step.kernel.library)}")
     for part in step.kernel.nests:
         lines.append(_show_ranges(part.ranges, "  "))
         if isinstance(part, Nest):
@@ -169,6 +176,12 @@ def show_step(number: int, plan: Schedule) -> str:
                 lines.append(_show_ranges(nest.ranges, "    "))
             lines.append(_show_stores(nest, "      " if nest.ranges else "    "))
     return "\n".join(lines)
+
+
+def _show_call(library: Node) -> str:
+    """The function, its arrays and its parameters, such as `argsort(p1, 0, False)`."""
+    name, parameters = library.arg
+    return f"{name}({', '.join([*(f'p{s.arg}' for s in library.src), *map(repr, parameters)])})"
 
 
 def _show_ranges(ranges: Sequence[Node], indent: str) -> str:
@@ -299,6 +312,9 @@ def _costs(plan: Schedule, program: CpuProgram, graph: Capture, device: CpuDevic
     memories = [buffer.memory for buffer in graph.buffers]
     taken = program.kernel_seconds(memories, _RUNS)
     for number, (step, seconds) in enumerate(zip(plan.steps, taken, strict=True)):
+        if step.kernel.library is not None:
+            yield f"kernel {number}: {seconds * 1e3:.3f} ms, {step.kernel.library.arg[0]} by NumPy"
+            continue
         flops, (read, written) = float_operations(step.kernel), compulsory_bytes(step.kernel)
         part = machine.seconds(flops, read, written) / seconds
         yield (

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
+from gradlet.grad import library
+from gradlet.grad.errors import GradientError as GradientError
 from gradlet.ir import build, ops
 from gradlet.ir.build import add, const, div, full_like, neg, sub, unary
 from gradlet.ir.node import Node, topological
@@ -19,10 +21,6 @@ from gradlet.ir.ops import Op
 
 Cotangents = tuple[Node | None, ...]
 Rule = Callable[[Node, Node], Cotangents]
-
-
-class GradientError(RuntimeError):
-    """A gradient was asked for that cannot be had."""
 
 
 def grad(root: Node, cotangent: Node, targets: Sequence[Node]) -> list[Node | None]:
@@ -349,6 +347,7 @@ VJP: dict[Op, Rule] = {
     ops.SCAN: _scan,
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,
+    ops.HOST: library.vjp,
     ops.DETACH: _nothing,
     ops.SURROGATE: lambda g, n: (None, g),
     ops.CONSUMED: _consumed,

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
-from gradlet.ir import ops
+from gradlet.ir import host, ops
 from gradlet.ir.node import Node, node
 from gradlet.ir.ops import Op
 
@@ -273,6 +273,15 @@ def _check_indices(op: Op, x: Node, indices: tuple[Node, ...]) -> None:
         _require(same, op, x.shape, indices)
 
 
+# Libraries
+
+
+def library(name: str, parameters: tuple[Any, ...], *src: Node) -> Node:
+    """What the function `name` of `host.py` makes of some arrays."""
+    dtype, shape = host.result_of((name, parameters), src)
+    return node(ops.HOST, src, (name, parameters), dtype, shape)
+
+
 # Positions
 
 
@@ -325,6 +334,8 @@ def rebuild(current: Node, src: tuple[Node, ...]) -> Node:
         return gather(src[0], src[1:])
     if op is ops.SCATTER:
         return scatter(src[0], src[1:-1], src[-1])
+    if op is ops.HOST:
+        return library(*arg, *src)
     if op in ops.IDENTITIES:
         return node(op, src, None, src[0].dtype, src[0].shape)
     return node(op, src, arg, current.dtype, current.shape)

@@ -59,11 +59,13 @@ class Kernel:
         nests: the work; a group stands for the nests in it.
         params: the PARAM nodes it reads and writes, by position.
         outputs: how many of `params`, from the first on, it writes.
+        library: the HOST node over `params` that it is, in place of nests, if it is one.
     """
 
     nests: tuple[Nest | Group, ...]
     params: tuple[Node, ...]
     outputs: int
+    library: Node | None = None
 
 
 def load(array: Node, at: tuple[Node, ...], valid: Node = index.TRUE) -> Node:

@@ -16,8 +16,8 @@ class Op:
 
     Attributes:
         name: how it prints.
-        kind: `source`, `unary`, `binary`, `ternary`, `movement`, `reduce`, `indexed`, `identity`
-            (of a tensor program) or `kernel` (of a kernel).
+        kind: `source`, `unary`, `binary`, `ternary`, `movement`, `reduce`, `indexed`, `host`,
+            `identity` (of a tensor program) or `kernel` (of a kernel).
         doc: what `arg` holds and what the result is.
         commutative: swapping the two sources changes nothing.
         compares: the result is bool whatever the sources are.
@@ -132,6 +132,9 @@ SCATTER = Op(
     "indexed",
     "sources (x, i0, i1, ..., y): x with y's rows added at [i0, i1, ...]; GATHER's adjoint",
 )
+
+# Computed by a library
+HOST = Op("HOST", "host", "arg: (name, parameters); a function over NumPy arrays: see `host.py`")
 
 # Identities that matter to gradients alone
 DETACH = Op("DETACH", "identity", "x, through which no gradient flows")

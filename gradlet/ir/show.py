@@ -100,6 +100,11 @@ def _scan(current: Node) -> str:
     return f"{op.name.lower()} along axis {axis}"
 
 
+def _call(current: Node) -> str:
+    name, parameters = current.arg
+    return f"{name}{parameters}" if parameters else name
+
+
 _WORDS: dict[Op, Callable[[Node], Any]] = {
     ops.BUFFER: _buffer,
     ops.CONST: lambda n: str(n.value),
@@ -111,4 +116,5 @@ _WORDS: dict[Op, Callable[[Node], Any]] = {
     ops.FOLD: _labelled("axis", "length", "stride", "dilation"),
     ops.REDUCE: _reduction,
     ops.SCAN: _scan,
+    ops.HOST: _call,
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
-from gradlet.ir import ops
+from gradlet.ir import host, ops
 from gradlet.ir.node import Node, topological
 from gradlet.ir.ops import Op
 from gradlet.ir.show import show_node
@@ -332,6 +332,15 @@ def _scatter(n: Node) -> Result:
     return x.dtype, x.shape
 
 
+def _host(n: Node) -> Result:
+    legal = isinstance(n.arg, tuple) and len(n.arg) == 2 and n.arg[0] in host.HOST
+    _need(legal, f"the arg {n.arg} is not (name of a function, parameters)")
+    try:
+        return host.result_of(n.arg, n.src)
+    except (TypeError, ValueError) as error:
+        raise _IllegalError(str(error)) from None
+
+
 RULES: dict[Op, Row] = {
     ops.BUFFER: _buffer,
     ops.PARAM: _param,
@@ -381,6 +390,7 @@ RULES: dict[Op, Row] = {
     ops.FOLD: _fold,
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,
+    ops.HOST: _host,
     ops.DETACH: _alike(1, ANY),
     ops.SURROGATE: _alike(2, ANY),
     ops.CONSUMED: _alike(1, ANY),

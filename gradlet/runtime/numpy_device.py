@@ -15,7 +15,7 @@ import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
-from gradlet.ir import build, ops
+from gradlet.ir import build, host, ops
 from gradlet.ir.node import Node, topological
 from gradlet.ir.ops import Op
 
@@ -255,6 +255,7 @@ NUMPY: dict[Op, Row] = {
     ops.FOLD: _fold,
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,
+    ops.HOST: lambda n, *arrays: host.call(n.arg, arrays),
     ops.DETACH: lambda n, x: x,
     ops.SURROGATE: lambda n, x, stand_in: x,
     ops.CONSUMED: lambda n, x: x,

@@ -3,7 +3,7 @@
 Everything between two stored nodes is computed inside the kernel of the later one and never
 reaches memory. The choice, in order:
 
-1. sinks are stored, and scatters and scans;
+1. sinks are stored, and scatters and scans, and what a library computes and reads;
 2. the operands of a contraction are stored, because it reads each element many times;
 3. a reduction takes the elementwise chain behind it along as an epilogue, as long as the chain
    has one consumer a node; the end of the chain is stored;
@@ -61,6 +61,8 @@ def partition(sinks: Sequence[Node]) -> Partition:
             stored.add(current)
         elif is_contraction(current):
             stored.update(_beneath_movement(operand) for operand in current.src[0].src)
+        elif current.op is ops.HOST:
+            stored.update((current, *current.src))
     _close_reductions(result, stored, consumers)
     _store_what_is_dear(result, stored, consumers)
     result.stored = {n: None for n in order if n in stored and n.op not in _SOURCES}

@@ -85,6 +85,12 @@ def describe(number: int, step: Step, sums: bool = False) -> Cluster:
     nests = [nest for nest in step.kernel.nests if isinstance(nest, Nest)]
     assert len(nests) == len(step.kernel.nests), "a kernel is joined once"
     written = frozenset(step.buffers[: step.kernel.outputs])
+    if step.kernel.library is not None:  # it has no rows
+        touched = frozenset(step.buffers)
+        axes_of: dict[int, Axes] = dict.fromkeys(step.buffers, ())
+        return Cluster(
+            (number,), (), axes_of, (), written, touched - written, frozenset(), True, ()
+        )
     accesses = [
         (nest, step.buffers[array.arg], array, at)
         for nest in nests
@@ -151,8 +157,10 @@ def row_by_row(step: Step, position: int) -> Step | None:
         for b, j: y[b, j] = sum(f(b, r, j) for r)  ->  for b, j: y[b, j] = 0
                                                        for b, r, j: y[b, j] += f(b, r, j)
     """
-    (nest,) = step.kernel.nests[:1]
-    if len(step.kernel.nests) > 1 or not isinstance(nest, Nest) or len(nest.stores) > 1:
+    if len(step.kernel.nests) != 1:
+        return None
+    (nest,) = step.kernel.nests
+    if not isinstance(nest, Nest) or len(nest.stores) > 1:
         return None
     (store,) = nest.stores
     total = store.value
@@ -168,8 +176,10 @@ def row_by_row(step: Step, position: int) -> Step | None:
 
 def made_in_place(step: Step) -> dict[int, int]:
     """Each buffer that a step makes of another one element by element, with the first of those."""
-    (nest, *_) = step.kernel.nests
-    if len(step.kernel.nests) > 1 or not isinstance(nest, Nest) or _reductions(nest):
+    if len(step.kernel.nests) != 1:
+        return {}
+    (nest,) = step.kernel.nests
+    if not isinstance(nest, Nest) or _reductions(nest):
         return {}
     found: dict[int, int] = {}
     for store in nest.stores:

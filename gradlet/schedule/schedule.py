@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Kernel, Nest, Store
@@ -30,8 +30,9 @@ def schedule(
     table: dict[Node, int] = {p: i for i, p in enumerate(params)}
     buffers = list(params)
     steps = []
-    wanted_as_they_are = [[sink] for sink in dict.fromkeys(sinks) if sink.op in CONSTANTS]
-    for group in (*groups, *wanted_as_they_are):
+    read_as_they_are = _constants(s for n in plan.stored if n.op is ops.HOST for s in n.src)
+    wanted_as_they_are = _constants(sink for sink in sinks if [sink] not in read_as_they_are)
+    for group in (*read_as_they_are, *groups, *wanted_as_they_are):
         for stored in group:
             table[stored] = len(buffers)
             buffers.append(stored)
@@ -40,6 +41,11 @@ def schedule(
             steps.append(Step(kernel, tuple(table[n] for n in (*group, *read))))
     made = Schedule(tuple(steps), tuple(buffers), len(params), tuple(table[sink] for sink in sinks))
     return fuse(made, cache_bytes)
+
+
+def _constants(nodes: Iterable[Node]) -> list[list[Node]]:
+    """The constants among some nodes, each a group of its own."""
+    return [[n] for n in dict.fromkeys(nodes) if n.op in CONSTANTS]
 
 
 def group_outputs(plan: Partition) -> list[list[Node]]:
@@ -84,7 +90,7 @@ def group_outputs(plan: Partition) -> list[list[Node]]:
 
 
 def _is_map(stored: Node, plan: Partition) -> bool:
-    return stored not in plan.epilogue and stored.op not in (ops.SCATTER, ops.SCAN)
+    return stored not in plan.epilogue and stored.op not in (ops.SCATTER, ops.SCAN, ops.HOST)
 
 
 def _can_join(
@@ -135,6 +141,8 @@ def _reads(stored: Node, plan: Partition) -> dict[Node, bool]:
 
 def make_kernel(group: list[Node], plan: Partition) -> tuple[Kernel, list[Node]]:
     """The kernel that computes `group`, and the nodes that its further params read."""
+    if group[0].op is ops.HOST:
+        return _library_kernel(group[0])
     params: dict[Node, Node] = {}
     for n in group:
         params[n] = build.param(len(params), n.dtype, n.shape)
@@ -157,6 +165,13 @@ def make_kernel(group: list[Node], plan: Partition) -> tuple[Kernel, list[Node]]
         nests = (_nest(group, params, indexer, plan),)
     kernel = Kernel(nests, tuple(params.values()), len(group))
     return kernel, list(params)[len(group) :]
+
+
+def _library_kernel(x: Node) -> tuple[Kernel, list[Node]]:
+    read = list(dict.fromkeys(x.src))
+    params = tuple(build.param(i, n.dtype, n.shape) for i, n in enumerate((x, *read)))
+    library = build.library(*x.arg, *(params[1 + read.index(source)] for source in x.src))
+    return Kernel((), params, 1, library), read
 
 
 def _nest(group: list[Node], params: dict[Node, Node], indexer: Indexer, plan: Partition) -> Nest:

@@ -11,7 +11,7 @@ from gradlet.ir.kernel import Group, Kernel, Nest, Store
 from gradlet.ir.node import Node, topological
 from gradlet.ir.places import misplaced
 from gradlet.ir.show import show_graph
-from gradlet.ir.verify import VerifyError
+from gradlet.ir.verify import VerifyError, verify_graph
 from gradlet.schedule.plan import Schedule, Step
 
 
@@ -54,6 +54,9 @@ def verify_kernel(kernel: Kernel) -> None:
     positions = [p.arg for p in kernel.params if p.op is ops.PARAM]
     _need(positions == list(range(len(kernel.params))), f"the params are {kernel.params}")
     _need(0 < kernel.outputs <= len(kernel.params), f"{kernel.outputs} outputs")
+    if kernel.library is not None:
+        _verify_library(kernel, kernel.library)
+        return
     begun: set[Node] = set()
     for part in kernel.nests:
         if isinstance(part, Nest):
@@ -61,6 +64,15 @@ def verify_kernel(kernel: Kernel) -> None:
             begun.update(store.target for store in part.stores)
         else:
             _verify_group(part, kernel, begun)
+
+
+def _verify_library(kernel: Kernel, library: Node) -> None:
+    _need(not kernel.nests, "a library's function has no nests")
+    result, *read = kernel.params
+    _need(set(library.src) == set(read), "it is not a function of its params", library)
+    verify_graph([library])
+    same = library.dtype is result.dtype and library.shape == result.shape
+    _need(same, f"its result is no {result}", library)
 
 
 @dataclass

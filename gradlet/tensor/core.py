@@ -2,7 +2,8 @@
 
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
 core, operators, elementwise, activations, movement, reduce, indexing, contraction, einsum,
-convolution, pooling, resampling, creation, random, functional, attention, values, autograd, tensor.
+convolution, pooling, resampling, creation, random, functional, attention, statistics, order,
+counting, linalg, fft, values, autograd, tensor.
 """
 
 from __future__ import annotations

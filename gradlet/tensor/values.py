@@ -14,8 +14,8 @@ from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
-from gradlet.tensor.attention import Attention
 from gradlet.tensor.core import Core
+from gradlet.tensor.fft import Fft
 
 # What the last backward() left to compute: its gradients, and the values whose graph it used
 # up. They run with whatever is realized next, so that forward and backward pass run once, and a
@@ -28,7 +28,7 @@ def compute_with_next(tensor: Core) -> None:
     _unsettled[id(tensor)] = tensor
 
 
-class Values(Attention):
+class Values(Fft):
     """Reading what a tensor holds."""
 
     __slots__ = ()

@@ -42,6 +42,8 @@ def test_legal_graphs() -> None:
             build.reduce(ops.MAXIMUM, FLAGS, (1,)),
             build.bitcast(X, dtypes.int32),
             build.const(float("nan"), F32, (3, 0)),
+            build.library("argsort", (1, False), WHOLE),
+            build.library("svd", (False,), X),
             build.buffer("weight", F32, (3, 0)),
         ]
     )
@@ -112,6 +114,12 @@ ILLEGAL: list[tuple[Op, tuple[Node, ...], Any, DType, Any, str]] = [
     (ops.SCAN, (X,), 0, F32, (2, 6), "not .op, axis."),
     (ops.SCAN, (FLAGS,), (ops.ADD, 0), BOOL, (2, 6), "not defined for bool"),
     (ops.SCAN, (X,), (ops.ADD, 1), F32, (2,), "shape"),
+    (ops.HOST, (X,), ("nonsense", ()), F32, (2, 6), "not .name of a function, parameters."),
+    (ops.HOST, (X,), "argsort", F32, (2, 6), "not .name of a function, parameters."),
+    (ops.HOST, (X,), ("argsort", (2, False)), I64, (2, 6), "2 is not an axis"),
+    (ops.HOST, (X,), ("argsort", (1, False)), F32, (2, 6), "dtype is float32, not int64"),
+    (ops.HOST, (X, X), ("inv", ()), F32, (2, 6), "argument"),
+    (ops.HOST, (X,), ("inv", ()), F32, (2, 6), "no square matrices"),
     (ops.GATHER, (X,), None, F32, (6,), "sources"),
     (ops.GATHER, (X, ROW), None, F32, (6, 6), "not an integer"),
     (ops.GATHER, (X, INDEX, WHOLE), None, F32, (4,), "indices' shapes"),

@@ -15,7 +15,9 @@ import numpy as np
 from gradlet.base import settings
 from gradlet.base.dtypes import DType
 from gradlet.base.target import Target
+from gradlet.ir import host
 from gradlet.ir.kernel import Kernel
+from gradlet.ir.node import Node
 from gradlet.runtime import observe
 from gradlet.runtime.cpu import memory
 from gradlet.runtime.cpu.cache import ObjectCache
@@ -39,6 +41,23 @@ class Launch:
     address: int
     arrays: tuple[int, ...]
     extent: int
+    kernel: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of a library that runs between the rows of a program.
+
+    Attributes:
+        library: the HOST node over the kernel's PARAM nodes; the first of those is its result.
+        arrays: for each param its place in the program's table of addresses.
+        row: the launch before which it runs.
+        kernel: which of the program's kernels it is.
+    """
+
+    library: Node
+    arrays: tuple[int, ...]
+    row: int
     kernel: int
 
 
@@ -96,6 +115,7 @@ class CpuProgram:
         kernels: the code, kept in memory as long as this program.
         indexed: (op, shape, axis) of each index that the program checks, for messages.
         definitions: what each of its kernels computes.
+        calls: what runs between the rows, in order.
     """
 
     def __init__(
@@ -110,6 +130,7 @@ class CpuProgram:
         kernels: Sequence[LoadedObject],
         indexed: Sequence[tuple[str, tuple[int, ...], int]],
         definitions: Sequence[Kernel],
+        calls: Sequence[Call] = (),
     ) -> None:
         self.device = device
         self.params = params
@@ -124,7 +145,9 @@ class CpuProgram:
         self.status = np.zeros(4, np.int64)
         self.lock = threading.Lock()
         self.launches = list(launches)
+        self.calls = list(calls)
         self.table, self.places = self._table(launches)
+        self.parts = self._parts()
         count = 1 + params + len(self.outputs) + len(self.arena_offsets)
         self.addresses = np.zeros(count, np.int64)
         self.addresses[0] = self.status.ctypes.data
@@ -134,7 +157,11 @@ class CpuProgram:
             blocks = self._bind(memories)
             np.take(self.addresses, self.places, out=self.table.arguments)
             begin = time.perf_counter_ns() if observe.recorder is not None else 0
-            self.device.workers.run(self.table)
+            for part, call in self.parts:
+                self.device.workers.run(part)
+                if call is not None:
+                    self._check()
+                    self._call(call)
             if observe.recorder is not None:
                 observe.recorder.ran(self, begin, time.perf_counter_ns())
             self._check()
@@ -142,17 +169,21 @@ class CpuProgram:
 
     def kernel_seconds(self, memories: Sequence[Any], runs: int) -> list[float]:
         """How long each kernel takes in the order of the program: the median of some runs."""
-        numbers = sorted({launch.kernel for launch in self.launches})
+        numbers = sorted({x.kernel for x in self.launches} | {x.kernel for x in self.calls})
         tables = [self._table([x for x in self.launches if x.kernel == n]) for n in numbers]
+        called = {numbers.index(call.kernel): call for call in self.calls}
         taken: list[list[float]] = [[] for _ in tables]
         with self.lock:
             blocks = self._bind(memories)
             for table, places in tables:
                 np.take(self.addresses, places, out=table.arguments)
             for _ in range(runs):
-                for (table, _), seconds in zip(tables, taken, strict=True):
+                for n, ((table, _), seconds) in enumerate(zip(tables, taken, strict=True)):
                     start = time.perf_counter()
-                    self.device.workers.run(table)
+                    if n in called:
+                        self._call(called[n])
+                    else:
+                        self.device.workers.run(table)
                     seconds.append(time.perf_counter() - start)
             self._check()
             del blocks  # not sooner
@@ -166,6 +197,29 @@ class CpuProgram:
             for launch in launches
         ]
         return LaunchTable(rows), np.array([p for x in launches for p in x.arrays], np.int64)
+
+    def _parts(self) -> list[tuple[LaunchTable, Call | None]]:
+        """The rows up to each call, with that call, and the rows behind the last one."""
+        if not self.calls:
+            return [(self.table, None)]
+        parts: list[tuple[LaunchTable, Call | None]] = []
+        first = 0
+        for call in self.calls:
+            parts.append((self.table.part(first, call.row), call))
+            first = call.row
+        return [*parts, (self.table.part(first, self.table.count), None)]
+
+    def _call(self, call: Call) -> None:
+        """Has a library compute one array."""
+        with observe.span(f"library: {call.library.arg[0]}"):
+            sources = [self._array(call.arrays[x.arg], x) for x in call.library.src]
+            result = self._array(call.arrays[0], call.library)
+            result[...] = host.call(call.library.arg, sources)
+
+    def _array(self, place: int, like: Node) -> np.ndarray:
+        """The memory behind a place, as an array of the dtype and shape of a node."""
+        block = Block(int(self.addresses[place]), like.size * like.dtype.itemsize)
+        return block.view(like.dtype.numpy, like.shape)
 
     def _bind(self, memories: Sequence[Any]) -> list[Block]:
         """Fills the table of addresses; returns the blocks behind it, the arena's last."""

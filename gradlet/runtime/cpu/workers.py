@@ -19,6 +19,7 @@ milliseconds. So on machines with few cores helpers are kept off the caller's co
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import functools
 import os
@@ -76,6 +77,16 @@ class LaunchTable:
         # Looked up once: asking NumPy for an address costs more than running a small kernel.
         self.address = self.rows.ctypes.data
         self.count = len(launches)
+
+    def part(self, first: int, stop: int) -> LaunchTable:
+        """Rows [first, stop) as a table that works on the same arguments."""
+        made = copy.copy(self)
+        made.rows = self.rows[first:stop]
+        made.offsets = self.offsets[first : stop + 1]
+        made.parallel = self.parallel and bool((made.rows[:, 2] > made.rows[:, 3]).any())
+        made.address = made.rows.ctypes.data
+        made.count = stop - first
+        return made
 
 
 class Workers:
