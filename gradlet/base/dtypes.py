@@ -66,6 +66,13 @@ class DType:
             return (1 << (self.bits - 1)) - 1
         return True if self.kind == "bool" else (1 << self.bits) - 1
 
+    @property
+    def largest(self) -> Any:
+        """The largest value that is finite."""
+        if not self.is_float:
+            return self.max
+        return float(ml_dtypes.finfo(self.numpy).max)
+
     def __repr__(self) -> str:
         return f"dtypes.{self.name}"
 
