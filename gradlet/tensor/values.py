@@ -15,7 +15,7 @@ from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor.core import Core
-from gradlet.tensor.functional import Functional
+from gradlet.tensor.losses import Losses
 
 # What the last backward() left to compute: its gradients, and the values whose graph it used
 # up. They run with whatever is realized next, so that forward and backward pass run once, and a
@@ -28,7 +28,7 @@ def compute_with_next(tensor: Core) -> None:
     _unsettled[id(tensor)] = tensor
 
 
-class Values(Functional):
+class Values(Losses):
     """Reading what a tensor holds."""
 
     __slots__ = ()
@@ -56,6 +56,21 @@ class Values(Functional):
                 ".tolist() or .numpy()"
             )
         return self.numpy().item()
+
+    def equal(self, other: Self) -> bool:
+        """Whether both have the same shape and elements; no nan is equal to another."""
+        return self.shape == other.shape and bool((self == other).all().item())
+
+    def allclose(
+        self, other: Self, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+    ) -> bool:
+        """Whether all elements are close, as `isclose` has it.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([1.0]).allclose(Tensor([1.000001]))
+        True
+        """
+        return bool(self.isclose(other, rtol, atol, equal_nan).all().item())
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers; one number for a scalar."""
