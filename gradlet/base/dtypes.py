@@ -150,6 +150,11 @@ def from_numpy(value: Any) -> DType:
     return _BY_NUMPY[dtype]
 
 
+def category(dtype: DType) -> int:
+    """0 for bool, 1 for integers, 2 for floats: promotion never leads to a lower one."""
+    return _CATEGORY[dtype.kind]
+
+
 def promote(a: DType, b: DType) -> DType:
     """The type in which `a` and `b` meet, as `torch.promote_types` has it.
 

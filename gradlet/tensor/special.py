@@ -173,11 +173,12 @@ def _lgamma_of_positive(x: Any) -> Any:
     # Elsewhere gamma(x + 1) = x gamma(x) leads to a number s away from 2.
     y = large.where(2.0, x)
     tiny, low = y < 0.5, y < 1.5
-    factor = tiny.where(y * (y + 1.0), low.where(y, 1.0))
+    factor = low.where(y, 1.0)
     s = tiny.where(y, low.where(y - 1.0, y - 2.0))
     for _ in range(_STIRLING_FROM - 2):
         high = s >= 0.5
         factor = high.where(factor * (s + 1.0), factor)
         s = high.where(s - 1.0, s)
     product = factor.log()
-    return large.where(far, s * polynomial(s, _LOG_GAMMA) + low.where(-product, product))
+    product = low.where(-product, product) - tiny.where(y + 1.0, 1.0).log()
+    return large.where(far, s * polynomial(s, _LOG_GAMMA) + product)

@@ -143,7 +143,7 @@ class Trigonometry(Elementwise):
         height, width = y._magnitude(), x._magnitude()
         steep = height > width
         small, large = steep.where(width, height), steep.where(height, width)
-        both_infinite = small.eq(math.inf)
+        both_infinite = small.eq(math.inf) & large.eq(math.inf)
         undefined = both_infinite | large.eq(0)
         t = both_infinite.where(1.0, small) / undefined.where(1.0, large)
         angle = t.atan()
