@@ -66,6 +66,13 @@ class DType:
             return (1 << (self.bits - 1)) - 1
         return True if self.kind == "bool" else (1 << self.bits) - 1
 
+    @property
+    def largest(self) -> Any:
+        """The largest value that is finite."""
+        if not self.is_float:
+            return self.max
+        return float(ml_dtypes.finfo(self.numpy).max)
+
     def __repr__(self) -> str:
         return f"dtypes.{self.name}"
 
@@ -141,6 +148,11 @@ def from_numpy(value: Any) -> DType:
         known = ", ".join(d.name for d in ALL)
         raise TypeError(f"no gradlet dtype holds NumPy's {dtype}; convert to one of {known}")
     return _BY_NUMPY[dtype]
+
+
+def category(dtype: DType) -> int:
+    """0 for bool, 1 for integers, 2 for floats: promotion never leads to a lower one."""
+    return _CATEGORY[dtype.kind]
 
 
 def promote(a: DType, b: DType) -> DType:

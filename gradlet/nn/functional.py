@@ -38,9 +38,84 @@ def silu(x: Tensor) -> Tensor:
     return x.silu()
 
 
-def softplus(x: Tensor, beta: float = 1.0) -> Tensor:
-    """log(1 + exp(beta * x)) / beta."""
-    return x.softplus(beta)
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * x)) / beta, taken to be x where beta * x is above the threshold."""
+    return x.softplus(beta, threshold)
+
+
+def relu6(x: Tensor) -> Tensor:
+    """min(max(x, 0), 6)."""
+    return x.relu6()
+
+
+def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x above zero, else alpha * (exp(x / alpha) - 1)."""
+    return x.celu(alpha)
+
+
+def selu(x: Tensor) -> Tensor:
+    """Scaled elu that keeps mean 0 and variance 1."""
+    return x.selu()
+
+
+def mish(x: Tensor) -> Tensor:
+    """x * tanh(softplus(x))."""
+    return x.mish()
+
+
+def logsigmoid(x: Tensor) -> Tensor:
+    """log(sigmoid(x))."""
+    return x.logsigmoid()
+
+
+def hardsigmoid(x: Tensor) -> Tensor:
+    """relu6(x + 3) / 6."""
+    return x.hardsigmoid()
+
+
+def hardswish(x: Tensor) -> Tensor:
+    """x * relu6(x + 3) / 6."""
+    return x.hardswish()
+
+
+def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x kept within [min_val, max_val]."""
+    return x.hardtanh(min_val, max_val)
+
+
+def hardshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
+    """x, but 0 within [-lambd, lambd]."""
+    return x.hardshrink(lambd)
+
+
+def softshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved by lambd towards 0, and 0 within [-lambd, lambd]."""
+    return x.softshrink(lambd)
+
+
+def tanhshrink(x: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return x.tanhshrink()
+
+
+def softsign(x: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return x.softsign()
+
+
+def threshold(x: Tensor, threshold: float, value: float) -> Tensor:
+    """x above the threshold, else `value`."""
+    return x.threshold(threshold, value)
+
+
+def prelu(x: Tensor, weight: Tensor) -> Tensor:
+    """x above zero, else weight * x, for one weight or one for each place along axis 1."""
+    return x.prelu(weight)
+
+
+def glu(x: Tensor, dim: int = -1) -> Tensor:
+    """The first half along `dim` times the sigmoid of the second."""
+    return x.glu(dim)
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -73,6 +148,7 @@ def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
 def cross_entropy(
     scores: Tensor,
     target: Tensor,
+    weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -82,14 +158,18 @@ def cross_entropy(
     >>> round(cross_entropy(Tensor([[2.0, 0.0]]), Tensor([0])).item(), 4)
     0.1269
     """
-    return scores.cross_entropy(target, reduction, label_smoothing, ignore_index)
+    return scores.cross_entropy(target, reduction, label_smoothing, ignore_index, weight)
 
 
 def nll_loss(
-    log_probabilities: Tensor, target: Tensor, ignore_index: int = -100, reduction: str = "mean"
+    log_probabilities: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
 ) -> Tensor:
     """`cross_entropy` from the logarithms of probabilities."""
-    return log_probabilities.nll_loss(target, reduction, ignore_index)
+    return log_probabilities.nll_loss(target, reduction, ignore_index, weight)
 
 
 def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -97,14 +177,75 @@ def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return x.mse_loss(target, reduction)
 
 
-def binary_cross_entropy(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def l1_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Absolute differences."""
+    return x.l1_loss(target, reduction)
+
+
+def smooth_l1_loss(x: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """`huber_loss` over beta, which is its delta."""
+    return x.smooth_l1_loss(target, reduction, beta)
+
+
+def huber_loss(x: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """Half of squared differences d up to delta, beyond it delta * (|d| - delta / 2)."""
+    return x.huber_loss(target, reduction, delta)
+
+
+def binary_cross_entropy(
+    x: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
     """-(y log p + (1 - y) log(1 - p)) of probabilities."""
-    return x.binary_cross_entropy(target, reduction)
+    return x.binary_cross_entropy(target, reduction, weight)
 
 
-def binary_cross_entropy_with_logits(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy_with_logits(
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
     """`binary_cross_entropy` of sigmoid(x), with no overflow."""
-    return x.binary_cross_entropy_with_logits(target, reduction)
+    return x.binary_cross_entropy_with_logits(target, reduction, weight, pos_weight)
+
+
+def kl_div(x: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """target * (log(target) - x) of log-probabilities; also reduced as "batchmean"."""
+    return x.kl_div(target, reduction, log_target)
+
+
+def cosine_similarity(x: Tensor, other: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """The cosine of the angle between vectors along `dim`."""
+    return x.cosine_similarity(other, dim, eps)
+
+
+def cosine_embedding_loss(
+    x: Tensor, other: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """1 - cosine where the target is 1, max(0, cosine - margin) where it is -1."""
+    return x.cosine_embedding_loss(other, target, margin, reduction)
+
+
+def pairwise_distance(
+    x: Tensor, other: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Tensor:
+    """The p-norm of `x - other + eps` along the last axis."""
+    return x.pairwise_distance(other, p, eps, keepdim)
+
+
+def triplet_margin_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """max(0, margin + |anchor - positive| - |anchor - negative|)."""
+    return anchor.triplet_margin_loss(positive, negative, margin, p, eps, swap, reduction)
 
 
 # Layers without state

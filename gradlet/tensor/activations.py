@@ -6,11 +6,11 @@ import math
 from typing import Self
 
 from gradlet.ir import build, ops
-from gradlet.tensor.elementwise import Elementwise
-from gradlet.tensor.operators import floating
+from gradlet.tensor.elementwise import rounded_once
+from gradlet.tensor.special import Special
 
 
-class Activations(Elementwise):
+class Activations(Special):
     """Activation functions."""
 
     __slots__ = ()
@@ -34,16 +34,19 @@ class Activations(Elementwise):
         """x above zero, else neg_slope * x (Maas et al. 2013)."""
         return (self > 0).where(self, self * neg_slope)
 
+    @rounded_once
     def elu(self, alpha: float = 1.0) -> Self:
         """x above zero, else alpha * (exp(x) - 1) (Clevert et al. 2016)."""
         below = (self > 0).where(0.0, self)
         return (self > 0).where(self, below.expm1() * alpha)
 
+    @rounded_once
     def celu(self, alpha: float = 1.0) -> Self:
         """x above zero, else alpha * (exp(x / alpha) - 1) (Barron 2017)."""
         below = (self > 0).where(0.0, self)
         return (self > 0).where(self, (below / alpha).expm1() * alpha)
 
+    @rounded_once
     def selu(self) -> Self:
         """Scaled elu that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
         return self.elu(1.6732632423543772) * 1.0507009873554805
@@ -52,6 +55,7 @@ class Activations(Elementwise):
         """exp(-|x|), written so that its derivative at 0 is that of exp(-x)."""
         return (self < 0).where(self, -self).exp()
 
+    @rounded_once
     def sigmoid(self) -> Self:
         """1 / (1 + exp(-x)), with no overflow on either side.
 
@@ -59,55 +63,103 @@ class Activations(Elementwise):
         >>> Tensor([0.0, 1000.0, -1000.0]).sigmoid().tolist()
         [0.5, 1.0, 0.0]
         """
-        x = self._result(floating(self.node))
-        decay = x._decay()
-        return (x < 0).where(decay, 1.0) / (decay + 1.0)
+        decay = self._decay()
+        return (self < 0).where(decay, 1.0) / (decay + 1.0)
 
-    def softplus(self, beta: float = 1.0) -> Self:
-        """log(1 + exp(beta * x)) / beta."""
-        x = self * beta if beta != 1.0 else self
-        result = (x < 0).where(0.0, x) + x._decay().log1p()
-        return result / beta if beta != 1.0 else result
+    @rounded_once
+    def softplus(self, beta: float = 1.0, threshold: float = 20.0) -> Self:
+        """log(1 + exp(beta * x)) / beta, taken to be x where beta * x is above the threshold."""
+        if beta == 1.0:
+            return (self > threshold).where(self, self._softplus())
+        scaled = self * beta
+        return (scaled > threshold).where(self, scaled._softplus() / beta)
 
+    def _softplus(self) -> Self:
+        """log(1 + exp(x)), to the last digit for large x too."""
+        return (self < 0).where(0.0, self) + self._decay().log1p()
+
+    @rounded_once
     def logsigmoid(self) -> Self:
         """log(sigmoid(x))."""
-        return -(-self).softplus()
+        return -(-self)._softplus()
 
+    @rounded_once
     def silu(self) -> Self:
         """x * sigmoid(x) (Elfwing et al. 2017)."""
         return self * self.sigmoid()
 
     swish = silu
 
+    @rounded_once
     def mish(self) -> Self:
         """x * tanh(softplus(x)) (Misra 2019)."""
-        return self * self.softplus().tanh()
+        return self * self._softplus().tanh()
 
+    @rounded_once
     def gelu(self, approximate: str = "tanh") -> Self:
         """x times the normal distribution function of x (Hendrycks & Gimpel 2016).
 
         Args:
-            approximate: `tanh` for the paper's approximation, `none` for the exact form.
+            approximate: `tanh`, the default, for the paper's approximation; `none` for the exact
+                form, which is the default of `nn.functional.gelu`, as it is PyTorch's.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([1.0]).gelu("none").tolist(), Tensor([1.0]).gelu().tolist()
+        ([0.84134...], [0.84119...])
         """
         if approximate == "none":
             return self * 0.5 * ((self * math.sqrt(0.5)).erf() + 1.0)
         if approximate != "tanh":
             raise ValueError(f"gelu: approximate is 'tanh' or 'none', not {approximate!r}")
         # (1 + tanh(u)) / 2 is 1 / (1 + 2**-y) for y = u * 2 / ln 2, in which nothing cancels.
-        x = self._result(floating(self.node))
+        x = self
         slope = math.sqrt(8 / math.pi) / math.log(2)
         y = x * (x * x * (0.044715 * slope) + slope)
         decay = (y < 0).where(y, -y).exp2()
         return x * (y < 0).where(decay, 1.0) / (decay + 1.0)
 
+    @rounded_once
     def hardsigmoid(self) -> Self:
         """relu6(x + 3) / 6."""
         return (self + 3.0).relu6() / 6.0
 
+    @rounded_once
     def hardswish(self) -> Self:
         """x * relu6(x + 3) / 6 (Howard et al. 2019)."""
         return self * self.hardsigmoid()
 
+    @rounded_once
     def softsign(self) -> Self:
         """x / (1 + |x|)."""
         return self / (abs(self) + 1.0)
+
+    @rounded_once
+    def quick_gelu(self) -> Self:
+        """x * sigmoid(1.702 * x), a cheaper gelu (Hendrycks & Gimpel 2016)."""
+        return self * (self * 1.702).sigmoid()
+
+    # Shrinking
+
+    def hardshrink(self, lambd: float = 0.5) -> Self:
+        """x, but 0 within [-lambd, lambd]."""
+        return (self.abs() <= lambd).where(0.0, self)
+
+    def softshrink(self, lambd: float = 0.5) -> Self:
+        """x moved by lambd towards 0, and 0 within [-lambd, lambd].
+
+        >>> from gradlet import Tensor
+        >>> Tensor([-2.0, 0.1, 2.0]).softshrink().tolist()
+        [-1.5, 0.0, 1.5]
+        """
+        if lambd < 0:
+            raise ValueError(f"softshrink: lambd must not be below 0, and is {lambd}")
+        return (self.abs() <= lambd).where(0.0, (self > 0).where(self - lambd, self + lambd))
+
+    @rounded_once
+    def tanhshrink(self) -> Self:
+        """x - tanh(x)."""
+        return self - self.tanh()
+
+    def threshold(self, threshold: float, value: float) -> Self:
+        """x above the threshold, else `value`."""
+        return (self <= threshold).where(value, self)

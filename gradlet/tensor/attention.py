@@ -9,13 +9,13 @@ from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.tensor.core import Shape, broadcast_shape
-from gradlet.tensor.functional import Functional
+from gradlet.tensor.losses import Losses
 
 _MINUS_INFINITY = float("-inf")
 _OPERATION = "scaled_dot_product_attention"
 
 
-class Attention(Functional):
+class Attention(Losses):
     """Attention."""
 
     __slots__ = ()

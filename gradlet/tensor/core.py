@@ -1,9 +1,9 @@
 """What every Tensor is: a mutable cell that holds a node of the graph and the name of its device.
 
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
-core, operators, elementwise, activations, movement, reduce, indexing, contraction, einsum,
-convolution, pooling, resampling, creation, random, functional, attention, statistics, order,
-counting, linalg, fft, values, autograd, tensor.
+core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, reduce,
+indexing, contraction, einsum, convolution, pooling, resampling, creation, random, functional,
+losses, attention, statistics, order, counting, linalg, fft, values, autograd, tensor.
 """
 
 from __future__ import annotations
@@ -234,12 +234,21 @@ def broadcast_shape(shapes: Sequence[Shape], operation: str) -> Shape:
 def meet(a: Node, b: Node, operation: str) -> tuple[Node, Node]:
     """Two nodes brought to their common dtype and shape."""
     if a.dtype is not b.dtype:
-        dtype = dtypes.promote(a.dtype, b.dtype)
+        dtype = _common_dtype(a, b)
         a, b = build.cast(a, dtype), build.cast(b, dtype)
     if a.shape != b.shape:
         shape = broadcast_shape((a.shape, b.shape), operation)
         a, b = build.expand(a, shape), build.expand(b, shape)
     return a, b
+
+
+def _common_dtype(a: Node, b: Node) -> DType:
+    """A scalar tensor widens another tensor only if it is of a higher category, as in PyTorch."""
+    if (a.ndim == 0) != (b.ndim == 0):
+        scalar, tensor = (a, b) if a.ndim == 0 else (b, a)
+        if dtypes.category(scalar.dtype) <= dtypes.category(tensor.dtype):
+            return tensor.dtype
+    return dtypes.promote(a.dtype, b.dtype)
 
 
 def shape_argument(shape: Sequence[Any]) -> Shape:

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.ir.ops import Op
-from gradlet.tensor.core import Core, broadcast_shape, scalar_node
-from gradlet.tensor.operators import Operand, Operators, floating, nonzero
+from gradlet.tensor.arithmetic import Arithmetic, signbit_node, truncated
+from gradlet.tensor.core import Core, Scalar, broadcast_shape, scalar_node
+from gradlet.tensor.operators import Operand, floating, nonzero
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Flag = bool  # in the class, the names of Python's types are methods
 
 
-class Elementwise(Operators):
+def rounded_once(function: Function) -> Function:
+    """Has a function of floats see integers as float32, and round half floats at its end only."""
+
+    @functools.wraps(function)
+    def computed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        dtype = self.dtype
+        if dtype.is_float and dtype.bits >= 32:
+            return function(self, *args, **kwargs)
+        result = function(self.cast(dtypes.float32), *args, **kwargs)
+        return result.cast(dtype) if dtype.is_float else result
+
+    return computed  # type: ignore[return-value]
+
+
+class Elementwise(Arithmetic):
     """Elementwise functions."""
 
     __slots__ = ()
@@ -119,8 +139,40 @@ class Elementwise(Operators):
     clip = clamp
 
     def lerp(self, end: Self, weight: Operand) -> Self:
-        """`self + weight * (end - self)`."""
-        return self + (end - self) * weight
+        """`self + weight * (end - self)`, which is `end` itself where the weight is 1."""
+        change = end - self
+        if not isinstance(weight, (int, float)):
+            return (weight < 0.5).where(self + change * weight, end - change * (1 - weight))
+        return self + change * weight if weight < 0.5 else end - change * (1 - weight)
+
+    def addcmul(self, tensor1: Self, tensor2: Self, *, value: Scalar = 1) -> Self:
+        """`self + value * tensor1 * tensor2`."""
+        return self + (tensor1 if value == 1 else tensor1 * value) * tensor2
+
+    def addcdiv(self, tensor1: Self, tensor2: Self, *, value: Scalar = 1) -> Self:
+        """`self + value * tensor1 / tensor2`."""
+        return self + (tensor1 if value == 1 else tensor1 * value) / tensor2
+
+    def copysign(self, other: Operand) -> Self:
+        """|self| with the sign of `other`, be it that of -0.0 or nan. The gradient at 0 is 0.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([3.0, -3.0]).copysign(-1).tolist()
+        [-3.0, -3.0]
+        """
+        a, b = (floating(x) for x in self._named_pair(other, "copysign"))
+        size = build.unary(ops.ABS, a)
+        return self._result(build.where(signbit_node(b), build.neg(size), size))
+
+    def isclose(
+        self, other: Self, rtol: Scalar = 1e-5, atol: Scalar = 1e-8, equal_nan: Flag = False
+    ) -> Self:
+        """True where |self - other| <= atol + rtol * |other|, and for equal infinities."""
+        if rtol < 0 or atol < 0:
+            raise ValueError(f"isclose: rtol {rtol} and atol {atol} must not be below 0")
+        gap, bound = (self - other).abs(), atol + rtol * other.abs()
+        close = (self == other) | ((gap <= bound) & gap.isfinite())
+        return close | (self.isnan() & other.isnan()) if equal_nan else close
 
     # Functions of one number
 
@@ -136,6 +188,7 @@ class Elementwise(Operators):
         """Square root; nan below zero."""
         return self._unary(ops.SQRT)
 
+    @rounded_once
     def rsqrt(self) -> Self:
         """1 / sqrt(x)."""
         return 1.0 / self.sqrt()
@@ -156,10 +209,12 @@ class Elementwise(Operators):
         """Logarithm to base 2."""
         return self._unary(ops.LOG2)
 
+    @rounded_once
     def log10(self) -> Self:
         """Logarithm to base 10."""
         return self.log() / math.log(10)
 
+    @rounded_once
     def log1p(self) -> Self:
         """log(1 + x), exact for small x too."""
         one_more = self + 1.0
@@ -167,6 +222,7 @@ class Elementwise(Operators):
         exact = one_more.log() - (abs(self) < 1.0).where(lost, 0.0)
         return self._result(build.surrogate(exact.node, one_more.log().node))
 
+    @rounded_once
     def expm1(self) -> Self:
         """exp(x) - 1, exact for small x too."""
         simple = self.exp() - 1.0
@@ -182,6 +238,7 @@ class Elementwise(Operators):
         """Cosine of radians."""
         return self._unary(ops.COS)
 
+    @rounded_once
     def tan(self) -> Self:
         """Tangent of radians."""
         return self.sin() / self.cos()
@@ -197,9 +254,19 @@ class Elementwise(Operators):
     def sign(self) -> Self:
         """-1, 0 or 1; nan for nan. Its gradient is zero."""
         x = self._result(build.detach(self.node))
+        if x.dtype is dtypes.bool_:
+            return x
         if not x.dtype.is_float:
             return (x > 0).cast(x.dtype) - (x < 0).cast(x.dtype)
         return (x < 0).where(-1.0, (x > 0).where(1.0, x * 0.0))
+
+    def signbit(self) -> Self:
+        """True where the sign is minus, of -0.0 and nan too."""
+        if self.dtype is dtypes.bool_:
+            return self ^ self
+        return self._result(signbit_node(self.node))
+
+    # Rounding
 
     def floor(self) -> Self:
         """The largest whole number not above x."""
@@ -211,17 +278,40 @@ class Elementwise(Operators):
 
     def trunc(self) -> Self:
         """x without its fraction."""
-        return (self < 0).where(self.ceil(), self.floor()) if self.dtype.is_float else self
+        return self._result(truncated(self.node)) if self.dtype.is_float else self
 
-    def round(self) -> Self:
-        """The nearest whole number; of two equally near, the even one."""
+    fix = trunc
+
+    def frac(self) -> Self:
+        """x less `trunc(x)`."""
+        return self - self.trunc()
+
+    def round(self, decimals: Any = 0) -> Self:
+        """The nearest number with so many decimals; of two equally near, the even one.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([2.5, 3.5]).round().tolist()
+        [2.0, 4.0]
+        """
         if not self.dtype.is_float:
+            if decimals:
+                raise TypeError(f"round: decimals={decimals} is for floats, not {self.dtype.name}")
             return self
+        if decimals:
+            return self._rounded_to(decimals)
         below = self.floor()
         fraction = self - below
         even = ((below * 0.5).floor() * 2.0 == below).where(below, below + 1.0)
         nearest = (fraction < 0.5).where(below, (fraction > 0.5).where(below + 1.0, even))
-        return nearest._result(build.detach(nearest.node))
+        signed = self.signbit().where(-abs(nearest), nearest)
+        return signed._result(build.detach(signed.node))
+
+    @rounded_once
+    def _rounded_to(self, decimals: Any) -> Self:
+        scale = 10.0 ** abs(decimals)
+        return (self * scale).round() / scale if decimals > 0 else (self / scale).round() * scale
+
+    # Inf and nan
 
     def isnan(self) -> Self:
         """True where an element is nan."""
@@ -234,3 +324,30 @@ class Elementwise(Operators):
     def isfinite(self) -> Self:
         """True where an element is neither inf nor nan."""
         return self.abs() < math.inf
+
+    def nan_to_num(
+        self, nan: Scalar = 0.0, posinf: Scalar | None = None, neginf: Scalar | None = None
+    ) -> Self:
+        """Numbers in place of nan, inf and -inf: the outermost ones of the dtype if not given.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([1.0, float("nan"), float("inf")]).nan_to_num(posinf=9.0).tolist()
+        [1.0, 0.0, 9.0]
+        """
+        if not self.dtype.is_float:
+            return self
+        largest = self.dtype.largest
+        result = self.isnan().where(nan, self)
+        result = self.eq(math.inf).where(largest if posinf is None else posinf, result)
+        return self.eq(-math.inf).where(-largest if neginf is None else neginf, result)
+
+
+# Helpers
+
+
+def polynomial(x: Any, coefficients: Sequence[float]) -> Any:
+    """c0 + c1 x + c2 x**2 + ... by Horner's rule."""
+    total = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        total = x * total + coefficient
+    return total

@@ -1,4 +1,4 @@
-"""What layers and losses are made of: normalisation, dropout, losses."""
+"""What layers are made of: normalisation, dropout, gates."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ from typing import Any, Self
 
 from gradlet.base import dtypes
 from gradlet.ir import build, ops
-from gradlet.ir.build import along
-from gradlet.ir.node import Node
-from gradlet.tensor.core import product
-from gradlet.tensor.operators import floating
 from gradlet.tensor.random import Random, uniform_node
-
-_REDUCTIONS = ("mean", "sum", "none")
 
 
 class Functional(Random):
-    """Normalisation, dropout and losses."""
+    """Normalisation, dropout and gates."""
 
     __slots__ = ()
 
@@ -62,132 +56,30 @@ class Functional(Random):
         dropped = self._result(build.binary(ops.LT, draw, build.full_like(draw, p)))
         return dropped.where(0.0, self * (1 / (1 - p) if p < 1 else 0.0))
 
-    # Losses
+    # Activations that need more than one element
 
-    def _reduce_loss(self, reduction: str, operation: str) -> Self:
-        if reduction not in _REDUCTIONS:
-            raise ValueError(
-                f"{operation}: reduction is one of {', '.join(_REDUCTIONS)}, not {reduction!r}"
-            )
-        if reduction == "none":
-            return self
-        return self.mean() if reduction == "mean" else self.sum()
-
-    def _same_shape(self, target: Self, operation: str) -> None:
-        if self.shape != target.shape:
-            raise ValueError(
-                f"{operation}: predictions of shape {self.shape} and targets of shape "
-                f"{target.shape} must have the same shape; reshape one of them"
-            )
-
-    def mse_loss(self, target: Self, reduction: str = "mean") -> Self:
-        """Squared differences."""
-        self._same_shape(target, "mse_loss")
-        return (self - target).square()._reduce_loss(reduction, "mse_loss")
-
-    mse = mse_loss
-
-    def binary_cross_entropy(self, target: Self, reduction: str = "mean") -> Self:
-        """-(y log p + (1 - y) log(1 - p)) of probabilities; logs are kept above -100."""
-        self._same_shape(target, "binary_cross_entropy")
-        hit, miss = self.log().clamp(min=-100.0), (1.0 - self).log().clamp(min=-100.0)
-        loss = -(target * hit + (1 - target) * miss)
-        return loss._reduce_loss(reduction, "binary_cross_entropy")
-
-    def binary_cross_entropy_with_logits(self, target: Self, reduction: str = "mean") -> Self:
-        """`binary_cross_entropy` of sigmoid(self), with no overflow."""
-        self._same_shape(target, "binary_cross_entropy_with_logits")
-        loss = self.softplus() - self * target
-        return loss._reduce_loss(reduction, "binary_cross_entropy_with_logits")
-
-    binary_crossentropy = binary_cross_entropy
-    binary_crossentropy_logits = binary_cross_entropy_with_logits
-
-    def cross_entropy(
-        self,
-        target: Self,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
-        ignore_index: int = -100,
-    ) -> Self:
-        """-log softmax(self) at the target class, from unnormalised scores.
+    def prelu(self, weight: Self) -> Self:
+        """x above zero, else weight * x (He et al. 2015).
 
         Args:
-            self: (N, C, ...) scores, or (C,).
-            target: integer classes (N, ...), or probabilities of the shape of `self`.
-            ignore_index: a class that stands for no class: it adds nothing to the loss.
-
-        Raises:
-            IndexError: a class outside [0, C), when the loss is computed.
-
-        >>> from gradlet import Tensor
-        >>> Tensor([[0.0, 0.0]]).cross_entropy(Tensor([1])).item()
-        0.6931471824645996
+            weight: one number, or (C,), one for each place along axis 1.
         """
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"cross_entropy: label_smoothing is in [0, 1], not {label_smoothing}")
-        axis = min(1, self.ndim - 1)
-        scores = self.log_softmax(axis)
-        if target.dtype.is_float:
-            return scores._soft_cross_entropy(target, axis, reduction, label_smoothing)
-        return scores._class_loss(target, reduction, label_smoothing, ignore_index)
+        if weight.numel() != 1:
+            if self.ndim < 2 or weight.shape != (self.shape[1],):
+                raise ValueError(
+                    f"prelu: a weight of shape {weight.shape} fits no axis 1 of shape "
+                    f"{self.shape}; give one number, or one for each place along axis 1"
+                )
+            weight = weight.reshape(-1, *(1 for _ in self.shape[2:]))
+        elif weight.ndim:
+            weight = weight.reshape(())
+        return (self > 0).where(self, weight * self)
 
-    def sparse_categorical_crossentropy(
-        self,
-        target: Self,
-        ignore_index: int = -1,
-        label_smoothing: float = 0.0,
-        reduction: str = "mean",
-    ) -> Self:
-        """`cross_entropy` with the classes along the last axis."""
-        scores = self.log_softmax(-1)
-        if self.ndim > 1:
-            scores = scores.movedim(-1, 1)
-        return scores._class_loss(target, reduction, label_smoothing, ignore_index)
-
-    def nll_loss(self, target: Self, reduction: str = "mean", ignore_index: int = -100) -> Self:
-        """`cross_entropy` from the logarithms of probabilities."""
-        return self._class_loss(target, reduction, 0.0, ignore_index)
-
-    def _soft_cross_entropy(
-        self, target: Self, axis: int, reduction: str, smoothing: float
-    ) -> Self:
-        """The loss of log-probabilities against probabilities."""
-        self._same_shape(target, "cross_entropy")
-        if smoothing:
-            target = target * (1 - smoothing) + smoothing / self.shape[axis]
-        return -(self * target).sum(axis)._reduce_loss(reduction, "cross_entropy")
-
-    def _class_loss(
-        self, target: Self, reduction: str, smoothing: float, ignore_index: int
-    ) -> Self:
-        """The loss of log-probabilities (N, C, ...) at integer classes (N, ...)."""
-        axis = min(1, self.ndim - 1)
-        rows = self.movedim(axis, -1)
-        labels = self._operand(target, "cross_entropy")
-        if labels is None or not labels.dtype.is_int or labels.shape != rows.shape[:-1]:
-            kind = getattr(target, "dtype", type(target).__name__)
-            raise ValueError(
-                f"cross_entropy: scores of shape {self.shape} need integer classes of shape "
-                f"{rows.shape[:-1]} or probabilities of shape {self.shape}, not "
-                f"{kind} of shape {getattr(target, 'shape', ())}"
-            )
-        labels = build.cast(labels, dtypes.int64)
-        skipped = build.binary(ops.EQ, labels, build.full_like(labels, ignore_index))
-        counted = self._result(build.logical_not(skipped))
-        labels = build.where(skipped, build.full_like(labels, 0), labels)
-        loss = -self._result(_at_class(floating(rows.node), labels))
-        if smoothing:
-            loss = loss * (1 - smoothing) - rows.mean(-1) * smoothing
-        loss = counted.where(loss, 0.0)
-        if reduction == "mean":
-            return loss.sum() / counted.sum()
-        return loss._reduce_loss(reduction, "cross_entropy")
-
-
-def _at_class(rows: Node, labels: Node) -> Node:
-    """rows (..., C) at labels (...): each row's element at its label."""
-    count, classes = product(labels.shape), rows.shape[-1]
-    flat = build.reshape(rows, (count, classes))
-    place = build.reshape(labels, (count,))
-    return build.reshape(build.gather(flat, (along(0, (count,)), place)), labels.shape)
+    def glu(self, dim: int = -1) -> Self:
+        """The first half along `dim` times the sigmoid of the second (Dauphin et al. 2017)."""
+        axis = self._axis(dim, "glu")
+        if not self.ndim or self.shape[axis] % 2:
+            raise ValueError(f"glu: axis {dim} of shape {self.shape} has no two equal halves")
+        half = self.shape[axis] // 2
+        first, second = self._part(axis, 0, half), self._part(axis, half, 2 * half)
+        return first * second.sigmoid()

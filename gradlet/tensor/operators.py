@@ -87,7 +87,7 @@ class Operators(Core):
         if pair is None:
             return NotImplemented
         a, b = reversed(pair) if reflected else pair
-        _check_divisor(b, "floordiv")
+        check_divisor(b, "floordiv")
         return self._result(_floor_quotient(a, b))
 
     def __mod__(self, other: Operand) -> Self:
@@ -101,7 +101,7 @@ class Operators(Core):
         if pair is None:
             return NotImplemented
         a, b = reversed(pair) if reflected else pair
-        _check_divisor(b, "mod")
+        check_divisor(b, "mod")
         return self._result(build.binary(ops.MOD, a, b))
 
     def __pow__(self, other: Operand) -> Self:
@@ -154,6 +154,12 @@ class Operators(Core):
     def __rshift__(self, other: Operand) -> Self:
         return self._bitwise(ops.SHR, other)
 
+    def __rlshift__(self, other: Operand) -> Self:
+        return self._bitwise(ops.SHL, other, reflected=True)
+
+    def __rrshift__(self, other: Operand) -> Self:
+        return self._bitwise(ops.SHR, other, reflected=True)
+
     def __invert__(self) -> Self:
         if self.dtype.is_float:
             raise TypeError(f"~: works on integers and bools, not on {self.dtype.name}")
@@ -161,15 +167,16 @@ class Operators(Core):
         mask = self.dtype.max if self.dtype.is_unsigned else ones
         return self._result(build.binary(ops.XOR, self.node, build.full_like(self.node, mask)))
 
-    def _bitwise(self, op: Op, other: Operand) -> Self:
+    def _bitwise(self, op: Op, other: Operand, reflected: Any = False) -> Self:
         pair = self._pair(other, op.name.lower())
         if pair is None:
             return NotImplemented
-        if pair[0].dtype.is_float:
-            raise TypeError(
-                f"{op.name.lower()}: works on integers and bools, not on {pair[0].dtype.name}"
-            )
-        return self._result(build.binary(op, *pair))
+        a, b = reversed(pair) if reflected else pair
+        shifts = op in (ops.SHL, ops.SHR)
+        if a.dtype.is_float or (shifts and a.dtype is dtypes.bool_):
+            legal = "integers" if shifts else "integers and bools"
+            raise TypeError(f"{op.name.lower()}: works on {legal}, not on {a.dtype.name}")
+        return self._result(build.binary(op, a, b))
 
     # Comparison
 
@@ -196,40 +203,6 @@ class Operators(Core):
 
     __hash__ = object.__hash__
 
-    # The operators by name
-
-    add = __add__
-    sub = __sub__
-    mul = __mul__
-    div = __truediv__
-    mod = __mod__
-    pow = __pow__
-    neg = __neg__
-    abs = __abs__
-    eq = __eq__
-    ne = __ne__
-    bitwise_and = __and__
-    bitwise_or = __or__
-    bitwise_xor = __xor__
-
-    def logical_not(self) -> Self:
-        """True where an element is zero."""
-        return self._result(build.logical_not(nonzero(self.node)))
-
-    def maximum(self, other: Operand) -> Self:
-        """The larger of two elements; nan if either is. Equals share the gradient."""
-        return self._extreme(ops.MAXIMUM, other, "maximum")
-
-    def minimum(self, other: Operand) -> Self:
-        """The smaller of two elements; nan if either is. Equals share the gradient."""
-        return self._extreme(ops.MINIMUM, other, "minimum")
-
-    def _extreme(self, op: Op, other: Operand, operation: str) -> Self:
-        pair = self._pair(other, operation)
-        if pair is None:
-            raise TypeError(f"{operation}: cannot compare a tensor with {other!r}")
-        return self._result(build.binary(op, *pair))
-
 
 # Helpers on nodes
 
@@ -252,7 +225,8 @@ def _difference(a: Node, b: Node) -> Node:
     return build.sub(a, b)
 
 
-def _check_divisor(b: Node, operation: str) -> None:
+def check_divisor(b: Node, operation: str) -> None:
+    """Refuses bools, and a zero that is plain to see."""
     if b.dtype is dtypes.bool_:
         raise TypeError(f"{operation}: not defined for two bools; cast one of them")
     if b.is_const and b.dtype.is_int and b.value == 0:
@@ -315,9 +289,27 @@ def _repeated_product(x: Node, exponent: int) -> Node:
 
 
 def _power(base: Node, exponent: Node) -> Node:
-    if not base.dtype.is_float:
-        raise TypeError(
-            "pow: integer tensors take Python ints as exponents only; "
-            "call .float() on one of the operands"
-        )
+    if base.dtype is dtypes.bool_:
+        raise TypeError("pow: not defined for two bools; cast one of them")
+    if base.dtype.is_int:
+        return _integer_power(base, exponent)
     return build.binary(ops.POW, base, exponent)
+
+
+def _integer_power(base: Node, exponent: Node) -> Node:
+    """base to the exponent by squaring, modulo the range of the dtype.
+
+    A power below 0 is rounded towards 0, which leaves something only of 1 and -1.
+    """
+    zero, one = build.full_like(base, 0), build.full_like(base, 1)
+    result, power = one, base
+    for place in range(base.dtype.bits - (not base.dtype.is_unsigned)):
+        bit = build.binary(ops.AND, exponent, build.full_like(exponent, 1 << place))
+        result = build.where(nonzero(bit), build.mul(result, power), result)
+        power = build.mul(power, power)
+    if base.dtype.is_unsigned:
+        return result
+    is_unit = build.binary(ops.EQ, build.unary(ops.ABS, base), one)
+    odd = nonzero(build.binary(ops.AND, exponent, one))
+    inverse = build.where(is_unit, build.where(odd, base, one), zero)
+    return build.where(build.binary(ops.LT, exponent, zero), inverse, result)

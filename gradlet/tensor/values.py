@@ -57,6 +57,21 @@ class Values(Fft):
             )
         return self.numpy().item()
 
+    def equal(self, other: Self) -> bool:
+        """Whether both have the same shape and elements; no nan is equal to another."""
+        return self.shape == other.shape and bool((self == other).all().item())
+
+    def allclose(
+        self, other: Self, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+    ) -> bool:
+        """Whether all elements are close, as `isclose` has it.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([1.0]).allclose(Tensor([1.000001]))
+        True
+        """
+        return bool(self.isclose(other, rtol, atol, equal_nan).all().item())
+
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers; one number for a scalar."""
         return self.numpy().tolist()

@@ -55,6 +55,24 @@ UNARY: dict[str, tuple[Any, Any, bool]] = {
     "softplus": (lambda x: x.softplus(), F.softplus, False),
     "softplus_beta": (lambda x: x.softplus(2.0), lambda x: F.softplus(x, 2.0), False),
     "logsigmoid": (lambda x: x.logsigmoid(), F.logsigmoid, False),
+    "softplus_threshold": (
+        lambda x: x.softplus(2.0, 1.0),
+        lambda x: F.softplus(x, 2.0, 1.0),
+        False,
+    ),
+    "tanhshrink": (lambda x: x.tanhshrink(), F.tanhshrink, False),
+    "hardshrink": (lambda x: x.hardshrink(0.7), lambda x: F.hardshrink(x, 0.7), False),
+    "softshrink": (lambda x: x.softshrink(0.7), lambda x: F.softshrink(x, 0.7), False),
+    "threshold": (lambda x: x.threshold(0.2, 7.0), lambda x: F.threshold(x, 0.2, 7.0), False),
+    "quick_gelu": (lambda x: x.quick_gelu(), lambda x: x * torch.sigmoid(1.702 * x), False),
+    "frac": (lambda x: x.frac(), lambda x: x.frac(), False),
+    "nan_to_num": (lambda x: x.nan_to_num(), lambda x: x.nan_to_num(), False),
+    "copysign": (lambda x: x.copysign(-0.0), lambda x: x.copysign(-0.0), False),
+    "round_decimals": (
+        lambda x: x.round(decimals=1) + x * 0,
+        lambda x: x.round(decimals=1) + x * 0,
+        False,
+    ),
     "hardswish": (lambda x: x.hardswish(), F.hardswish, False),
     "hardsigmoid": (lambda x: x.hardsigmoid(), F.hardsigmoid, False),
     "softsign": (lambda x: x.softsign(), F.softsign, False),
@@ -88,7 +106,7 @@ def test_unary(name: str, shape: tuple[int, ...]) -> None:
 
 
 # PyTorch's gelu gives nan at inf; its limit there, and ours, is inf.
-_NO_EDGES = {"gelu"}
+_NO_EDGES = {"gelu", "round_decimals"}
 
 
 @pytest.mark.parametrize("name", [name for name in UNARY if name not in _NO_EDGES])
@@ -118,6 +136,9 @@ BINARY: dict[str, Any] = {
     "maximum": lambda a, b: a.maximum(b),
     "minimum": lambda a, b: a.minimum(b),
     "lerp": lambda a, b: a.lerp(b, 0.3),
+    "lerp_far": lambda a, b: a.lerp(b, 0.8),
+    "addcmul": lambda a, b: a.addcmul(a, b, value=0.5),
+    "addcdiv": lambda a, b: a.addcdiv(b, a * a + 1, value=2),
 }  # fmt: skip
 PAIRS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
     ((), ()),
@@ -240,6 +261,41 @@ def test_python_scalars_are_weak(kind: Any, scalar: Any) -> None:
     check(lambda x: x + scalar, None, np.array([0, 1, 2]).astype(kind), grad=False)
 
 
+KNOWN_TO_TORCH = [d for d in dtypes.ALL if d.name not in ("uint16", "uint32", "uint64")]
+
+
+@pytest.mark.parametrize("a", KNOWN_TO_TORCH, ids=lambda d: d.name)
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_result_types(a: dtypes.DType, shape: tuple[int, ...]) -> None:
+    """As `torch.promote_types` and `torch.result_type` have them, with 0-d tensors and numbers."""
+    name = "bool" if a is dtypes.bool_ else a.name
+    theirs = torch.ones(shape, dtype=getattr(torch, name))
+    ours = Tensor.ones(*shape, dtype=a)
+    for b in KNOWN_TO_TORCH:
+        kind = getattr(torch, b.name)
+        promoted = str(torch.promote_types(theirs.dtype, kind)).removeprefix("torch.")
+        assert dtypes.promote(a, b).name == promoted
+        for other in ((), (2,)):
+            known = torch.result_type(theirs, torch.ones(other, dtype=kind))
+            got = (ours * Tensor.ones(*other, dtype=b)).dtype
+            assert got.name == str(known).removeprefix("torch."), (a, shape, b, other)
+    for number in (True, 2, 2.5):
+        known = torch.result_type(theirs, number)
+        assert (ours * number).dtype.name == str(known).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("wanted", ["uint8", "int8", "int32", "int64", "bool"])
+def test_casts_of_integers_wrap(wanted: str) -> None:
+    check(lambda x: x.cast(wanted) if isinstance(x, Tensor) else x.to(getattr(torch, wanted)),
+          None, np.array([0, 1, -1, 127, 128, 255, 256, -129, 2**31, 2**40 + 3]))  # fmt: skip
+
+
+def test_casts_of_floats_saturate() -> None:
+    x = Tensor([1.9, -1.9, 300.0, -300.0, np.inf, -np.inf, np.nan])
+    assert x.cast("uint8").tolist() == [1, 0, 255, 0, 255, 0, 0]
+    assert x.cast("int8").tolist() == [1, -1, 127, -128, 127, -128, 0]
+
+
 def test_numpy_on_the_left() -> None:
     result = np.ones(3, np.float32) + Tensor([1.0, 2.0, 3.0])
     assert isinstance(result, Tensor)
@@ -273,6 +329,44 @@ def test_casts() -> None:
         )
 
 
+@pytest.mark.parametrize("name", ["isclose", "copysign"])
+def test_pairs_at_the_edges(name: str) -> None:
+    a, b = EDGES[:, None], EDGES[None, :]
+    check(lambda a, b: getattr(a, name)(b), None, a, b, grad=False)
+
+
+def test_closeness() -> None:
+    x, nan = Tensor([1.0, np.inf, 0.0]), Tensor([np.nan])
+    assert x.allclose(x * 1.000001) and not x.allclose(x * 1.01)
+    assert nan.allclose(nan, equal_nan=True) and not nan.allclose(nan)
+    assert x.equal(Tensor([1, np.inf, -0.0])) and not x.equal(x[:2]) and not nan.equal(nan)
+    assert not Tensor([1e38]).isclose(Tensor([np.inf])).item()
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int32, np.uint8, np.bool_])
+def test_signs_and_rounding_of_all_kinds(kind: Any) -> None:
+    x = np.array([0, 1, 3]).astype(kind)
+    for name in ("signbit", "sign", "frac", "trunc", "nan_to_num"):
+        if name == "frac" and x.dtype.kind != "f":
+            continue
+        if name == "trunc" and x.dtype.kind == "b":
+            continue
+        check(lambda a, name=name: getattr(a, name)(), None, x, grad=False)
+
+
+@pytest.mark.parametrize("decimals", [-2, 1, 3])
+def test_round_to_decimals(decimals: int) -> None:
+    check(lambda x: x.round(decimals=decimals), None, floats(50) * 300, grad=False)
+
+
+@pytest.mark.parametrize("kind", [np.float16])
+@pytest.mark.parametrize("name", ["sigmoid", "softplus", "elu", "mish", "silu", "log1p", "expm1"])
+def test_half_floats_round_once(name: str, kind: Any) -> None:
+    x = floats(300, low=-0.9, high=9.0).astype(kind)
+    ours, theirs, _ = UNARY[name]
+    assert_same(ours(Tensor(x)), theirs(torch.from_numpy(x)), 0, 1e-3)
+
+
 @pytest.mark.parametrize(
     ("action", "error", "words"),
     [
@@ -285,6 +379,9 @@ def test_casts() -> None:
         (lambda: Tensor([1.0]).cast("float31"), TypeError, "float31.*float32"),
         (lambda: Tensor([1.0]).gelu("x"), ValueError, "tanh"),
         (lambda: Tensor([1.0]).clamp(), ValueError, "min="),
+        (lambda: Tensor([1.0]).softshrink(-1.0), ValueError, "lambd"),
+        (lambda: Tensor([1]).round(decimals=1), TypeError, "decimals=1 is for floats"),
+        (lambda: Tensor([1.0]).isclose(Tensor([1.0]), rtol=-1), ValueError, "rtol"),
     ],
 )
 def test_errors(action: Any, error: type[Exception], words: str) -> None:

@@ -144,3 +144,22 @@ def test_errors(action: Any, words: str) -> None:
 
 def test_sequential() -> None:
     assert Tensor([1.0]).sequential([lambda x: x + 1, lambda x: x * 3]).tolist() == [6]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,)])
+def test_prelu(shape: tuple[int, ...]) -> None:
+    check(lambda x, w: x.prelu(w), lambda x, w: F.prelu(x, w.reshape(-1)), floats(2, 3, 4),
+          floats(*shape, seed=1), finite_difference=False)  # fmt: skip
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_glu(dim: int) -> None:
+    check(lambda x: x.glu(dim), lambda x: F.glu(x, dim), floats(4, 2, 6))
+    check(lambda x: x.glu(0), lambda x: F.glu(x, 0), floats(2, 0))
+
+
+def test_gates_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="prelu: a weight of shape"):
+        Tensor(floats(2, 3)).prelu(Tensor(floats(2)))
+    with pytest.raises(ValueError, match="two equal halves"):
+        Tensor(floats(2, 3)).glu()

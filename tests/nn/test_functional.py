@@ -1,0 +1,39 @@
+"""The functions of gradlet.nn.functional take PyTorch's arguments in PyTorch's order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as theirs
+
+from gradlet import Tensor
+from gradlet.nn import functional as ours
+from tests.helpers import assert_same, floats
+
+X, Y, Z = floats(3, 4), floats(3, 4, seed=1), floats(3, 4, seed=2)
+SHARE, WEIGHT = abs(Y) / 4, abs(floats(4, seed=3))
+CALLS: list[tuple[Any, ...]] = [
+    ("relu6", X), ("celu", X, 1.3), ("selu", X), ("mish", X), ("logsigmoid", X), ("hardsigmoid", X),
+    ("hardswish", X), ("hardtanh", X, -0.5, 0.7), ("hardshrink", X, 0.6), ("softshrink", X, 0.6),
+    ("tanhshrink", X), ("softsign", X), ("threshold", X, 0.3, 9.0), ("prelu", X, WEIGHT),
+    ("glu", X, 1), ("softplus", X, 2.0, 1.0), ("l1_loss", X, Y), ("smooth_l1_loss", X, Y),
+    ("huber_loss", X, Y), ("kl_div", X, SHARE), ("cosine_similarity", X, Y, 0),
+    ("pairwise_distance", X, Y, 3.0, 1e-6, True), ("triplet_margin_loss", X, Y, Z, 0.5, 1.0),
+    ("binary_cross_entropy", abs(X) / 4, SHARE, WEIGHT),
+    ("binary_cross_entropy_with_logits", X, SHARE, WEIGHT),
+    ("nll_loss", X, [0, 3, 1], WEIGHT), ("cross_entropy", X, [0, 3, 1], WEIGHT),
+    ("cosine_embedding_loss", X, Y, [1, -1, 1], 0.2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call[0])
+def test_against_torch(call: tuple[Any, ...]) -> None:
+    name, *arguments = call
+    plain = (bool, int, float)
+    got = getattr(ours, name)(*(a if isinstance(a, plain) else Tensor(a) for a in arguments))
+    known = getattr(theirs, name)(
+        *(a if isinstance(a, plain) else torch.as_tensor(a) for a in arguments)
+    )
+    assert_same(got, known, 1e-5, 1e-5)
