@@ -14,13 +14,13 @@ from gradlet.grad.vjp import grad
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.tensor.core import Core, Shape, broadcast_shape
-from gradlet.tensor.indexing import Indexing
 from gradlet.tensor.movement import pad_node
+from gradlet.tensor.scatter import Scatter
 
 Pair = int | Sequence[int]
 
 
-class Contraction(Indexing):
+class Contraction(Scatter):
     """Contractions."""
 
     __slots__ = ()

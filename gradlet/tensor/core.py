@@ -1,8 +1,8 @@
 """What every Tensor is: a mutable cell that holds a node of the graph and the name of its device.
 
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
-core, operators, elementwise, activations, movement, arrange, reduce, indexing, contraction,
-pooling, creation, random, functional, values, autograd, tensor.
+core, operators, elementwise, activations, movement, arrange, reduce, indexing, scatter,
+contraction, pooling, creation, random, functional, values, autograd, tensor.
 """
 
 from __future__ import annotations
