@@ -157,8 +157,8 @@ class Indexing(Reduce):
         if not isinstance(mask, Core):
             return np.asarray(mask)
         trace.refuse(
-            "the shape of x[mask] depends on the values of the mask; use where(), or "
-            "masked_select(mask, size=n) or nonzero(size=n), whose shapes do not"
+            "the shape of x[mask] depends on the values of the mask; use where() or "
+            "masked_fill(), whose shapes do not"
         )
         return value_of(mask.node, get_device(mask.device)).numpy()
 
