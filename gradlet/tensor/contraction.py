@@ -12,10 +12,10 @@ from gradlet.base import dtypes
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.tensor.core import Core, Shape, broadcast_shape
-from gradlet.tensor.indexing import Indexing
+from gradlet.tensor.scatter import Scatter
 
 
-class Contraction(Indexing):
+class Contraction(Scatter):
     """Contractions."""
 
     __slots__ = ()

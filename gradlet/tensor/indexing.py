@@ -1,4 +1,4 @@
-"""`x[...]`: ints, slices, None, Ellipsis and integer tensors, placed as NumPy places them."""
+"""`x[...]`: ints, slices, None, Ellipsis, integer tensors and bool masks, as NumPy places them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from gradlet.base import dtypes
+from gradlet.engine import trace
+from gradlet.engine.realize import value_of
 from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
@@ -62,19 +64,14 @@ class Indexing(Reduce):
         return self._result(_take_arrays(x, chosen))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Writes `value`, broadcast, at ints and slices."""
+        """Writes `value`, broadcast, at `key`; where an element is chosen twice, the last stays."""
         chosen = self._select(key)
-        if chosen.arrays:
-            raise NotImplementedError(
-                "x[tensor] = value is not there yet; use where() with a mask instead"
-            )
         source = self._value_node(value)
-        if broadcast_shape((source.shape, tuple(chosen.shape)), "setitem") != tuple(chosen.shape):
-            raise ValueError(
-                f"setitem: a value of shape {source.shape} does not fit the chosen part of "
-                f"shape {tuple(chosen.shape)}"
-            )
-        source = build.expand(source, tuple(chosen.shape))
+        if not chosen.arrays:
+            source = _fitted(source, tuple(chosen.shape))
+        else:
+            x = build.flip(build.slice_(self.node, tuple(chosen.spans)), tuple(chosen.flipped))
+            source = _put_arrays(build.reshape(x, tuple(chosen.shape)), source, chosen)
         self._write(_overwrite(self.node, source, chosen))
 
     def _value_node(self, value: Any) -> Node:
@@ -122,6 +119,7 @@ class Indexing(Reduce):
         for part in key:
             if isinstance(part, (bool, np.bool_)):
                 raise IndexError("indexing: True and False are no indices; use 0 and 1, or None")
+        key = self._without_masks(key)
         dots = [place for place, part in enumerate(key) if part is Ellipsis]
         if len(dots) > 1:
             raise IndexError("indexing: an index can contain only one Ellipsis (...)")
@@ -134,6 +132,35 @@ class Indexing(Reduce):
         place = dots[0] if dots else len(key)
         rest = [slice(None)] * (self.ndim - used)
         return [*key[:place], *rest, *key[place + 1 :]]
+
+    def _without_masks(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The key with each bool mask as the positions, on each of its axes, where it is True."""
+        plain: list[Any] = []
+        for place, part in enumerate(key):
+            if not _is_mask(part):
+                plain.append(part)
+                continue
+            mask = self._mask_values(part)
+            axis = _axes_used(key[:place])
+            if any(before is Ellipsis for before in key[:place]):
+                axis = self.ndim - _axes_used(key[place:])
+            if mask.shape != self.shape[axis : axis + mask.ndim]:
+                raise IndexError(
+                    f"indexing: a mask of shape {mask.shape} does not fit a tensor of shape "
+                    f"{self.shape} at axis {axis}"
+                )
+            plain += np.nonzero(mask)
+        return tuple(plain)
+
+    def _mask_values(self, mask: Any) -> np.ndarray:
+        """The elements of a mask, which decide about the shape of the result."""
+        if not isinstance(mask, Core):
+            return np.asarray(mask)
+        trace.refuse(
+            "the shape of x[mask] depends on the values of the mask; use where() or "
+            "masked_fill(), whose shapes do not"
+        )
+        return value_of(mask.node, get_device(mask.device)).numpy()
 
     def _index_node(self, part: Any, extent: int) -> Node:
         """An int64 node of an index tensor, in which -1 means the last element."""
@@ -149,11 +176,6 @@ class Indexing(Reduce):
             raise TypeError(
                 f"indexing: cannot index with {part!r}; use ints, slices, None, Ellipsis or "
                 "integer tensors"
-            )
-        if found.dtype is dtypes.bool_:
-            raise IndexError(
-                "indexing: a bool mask is not supported, since it would make the shape depend "
-                "on the values; use where() or masked_fill() instead"
             )
         if not found.dtype.is_int:
             raise IndexError(
@@ -248,6 +270,89 @@ def _take_arrays(x: Node, chosen: Selection) -> Node:
     new = tuple(range(len(shape)))
     old = tuple(range(len(shape), taken.ndim))
     return build.permute(taken, old[:lead] + new + old[lead:])
+
+
+def _fitted(value: Node, shape: tuple[int, ...]) -> Node:
+    """A value broadcast to the part that it is written to; leading axes of 1 may be too many."""
+    while value.ndim > len(shape) and value.shape[0] == 1:
+        value = build.reshape(value, value.shape[1:])
+    if value.ndim > len(shape) or broadcast_shape((value.shape, shape), "setitem") != shape:
+        raise ValueError(
+            f"setitem: a value of shape {value.shape} does not fit the chosen part of shape {shape}"
+        )
+    return build.expand(value, shape)
+
+
+def _put_arrays(x: Node, value: Node, chosen: Selection) -> Node:
+    """`x` with `value`, broadcast, at the selection's arrays."""
+    shape = broadcast_shape([i.shape for i in chosen.arrays.values()], "indexing")
+    indices = tuple(build.expand(i, shape) for i in chosen.arrays.values())
+    indexed = tuple(chosen.arrays)
+    order = indexed + tuple(axis for axis in range(x.ndim) if axis not in indexed)
+    rest = tuple(x.shape[axis] for axis in order[len(indexed) :])
+    lead = 0 if chosen.apart else indexed[0]
+    value = _fitted(value, (*rest[:lead], *shape, *rest[lead:]))
+    new = tuple(range(lead, lead + len(shape)))
+    value = build.permute(value, new + tuple(a for a in range(value.ndim) if a not in new))
+    put = put_at(build.permute(x, order), indices, value)
+    return build.permute(put, tuple(order.index(axis) for axis in range(x.ndim)))
+
+
+def put_at(x: Node, indices: tuple[Node, ...], value: Node) -> Node:
+    """`x` with x[i0, i1, ...] = value; of several values for one place, the last one."""
+    count = indices[0].size
+    if not count:
+        return x
+    extents = x.shape[: len(indices)]
+    last = _last_writers(extents, indices)
+    flat = build.reshape(value, (count, *x.shape[len(indices) :]))
+    one = build.full_like(last, 1)
+    here = build.binary(ops.LE, one, last)
+    writer = build.where(here, build.sub(last, one), build.full_like(last, 0))
+    rows = build.gather(flat, (writer,))
+    wide = build.reshape(here, extents + (1,) * (x.ndim - len(extents)))
+    return build.where(build.expand(wide, x.shape), rows, x)
+
+
+def _last_writers(extents: tuple[int, ...], indices: tuple[Node, ...]) -> Node:
+    """For each place the number, from 1, of the last index that names it, or 0 if none does.
+
+    The largest number of a place is found bit by bit, from the highest on: a bit is set where an
+    index that names the place agrees with the bits so far and has this one.
+    """
+    shape = indices[0].shape
+    count = indices[0].size
+    line = build.reshape(build.iota(count), shape)
+    number = build.add(line, build.full_like(line, 1))
+    nothing = build.const(0, dtypes.int64, extents)
+    best = nothing
+    for bit in reversed(range(count.bit_length())):
+        doubled = build.add(best, best)
+        wanted = build.gather(build.add(doubled, build.full_like(best, 1)), indices)
+        prefix = build.binary(ops.SHR, number, build.full_like(number, bit))
+        agree = build.cast(build.binary(ops.EQ, prefix, wanted), dtypes.int64)
+        votes = build.scatter(nothing, indices, agree)
+        best = build.add(doubled, build.cast(build.binary(ops.LT, nothing, votes), dtypes.int64))
+    return best
+
+
+def _is_mask(part: Any) -> bool:
+    """Whether a part of a key is a bool tensor, array or list."""
+    if isinstance(part, Core):
+        return part.dtype is dtypes.bool_
+    if isinstance(part, (list, np.ndarray)) or hasattr(part, "__array__"):
+        return np.asarray(part).dtype == np.bool_
+    return False
+
+
+def _axes_used(key: tuple[Any, ...]) -> int:
+    """How many axes the parts of a key take."""
+    plain = [part for part in key if part is not None and part is not Ellipsis]
+    return sum(_rank(part) if _is_mask(part) else 1 for part in plain)
+
+
+def _rank(mask: Any) -> int:
+    return mask.ndim if isinstance(mask, Core) else np.asarray(mask).ndim
 
 
 def _overwrite(x: Node, value: Node, chosen: Selection) -> Node:

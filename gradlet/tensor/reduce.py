@@ -13,8 +13,8 @@ from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.ir.ops import Op
+from gradlet.tensor.arrange import Arrange
 from gradlet.tensor.core import Shape, product
-from gradlet.tensor.movement import Movement
 from gradlet.tensor.operators import floating, nonzero
 
 Axis = int | Sequence[int] | None
@@ -34,7 +34,7 @@ def also_dim(function: Function) -> Function:
     return renamed  # type: ignore[return-value]
 
 
-class Reduce(Movement):
+class Reduce(Arrange):
     """Reductions. `axis` is one axis, several, or None for all of them."""
 
     __slots__ = ()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gradlet import Tensor
+from gradlet import JitError, Tensor, jit
 from tests.helpers import check, floats, integers
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5)
@@ -55,3 +55,92 @@ def test_gradients_of_large_tables(width: int) -> None:
     table, rows = floats(500, width), integers(300, low=-500, high=500)
     check(lambda x: x[rows] * 2, None, table, finite_difference=False)
     check(lambda x: x.T[:, rows], None, table, finite_difference=False)
+
+
+MASK = np.arange(20).reshape(4, 5) % 3 == 0
+FIRST, SECOND = np.array([2, 0, 2]), np.array([[1], [0]])
+MASKED: list[Any] = [
+    MASK,
+    MASK[:, 0],
+    (slice(None), np.array([True, False, True, True, False])),
+    (..., MASK[0]),
+    (MASK[:, 0], None, slice(1, 4)),
+    (MASK[:, 0], np.array([1, 3])),
+    [True, False, True, False],
+    np.zeros((4, 5), bool),
+]
+PLACES: list[Any] = [
+    *MASKED,
+    FIRST,
+    (slice(None), FIRST),
+    (FIRST, slice(None, None, -2)),
+    (SECOND, FIRST),
+    (FIRST, None),
+    (slice(3, 0, -1), np.array([-1, 4, 0])),
+    np.zeros(0, np.int64),
+]
+
+
+@pytest.mark.parametrize("key", MASKED, ids=str)
+def test_masks_read_what_numpy_reads(key: Any) -> None:
+    x = floats(4, 5)
+    assert np.array_equal(Tensor(x)[key].numpy(), x[key])
+    if isinstance(key, np.ndarray):
+        assert np.array_equal(Tensor(x)[Tensor(key)].numpy(), x[key])
+        check(lambda x, m: x[m] * 2, None, x, key)
+
+
+@pytest.mark.parametrize("key", PLACES, ids=str)
+def test_writes_what_numpy_writes(key: Any) -> None:
+    expected = floats(4, 5)
+    target = Tensor(expected)
+    for value in (np.float32(np.nan), floats(*expected[key].shape, seed=1)):
+        expected[key] = value
+        target[key] = value
+        np.testing.assert_array_equal(target.numpy(), expected)
+
+
+@settings(max_examples=40)
+@given(expressions(), st.booleans())
+def test_writes_at_any_expression(case: tuple[tuple[int, ...], Any], whole: bool) -> None:
+    shape, where = case
+    expected = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
+    target = Tensor(expected, device="numpy")
+    chosen = np.shape(expected[where])
+    value = -np.arange(np.prod(chosen, dtype=int)).reshape(chosen) - 1 if whole else np.int64(-1)
+    expected[where] = value
+    target[where] = Tensor(value, device="numpy")
+    np.testing.assert_array_equal(target.numpy(), expected)
+
+
+def test_what_is_written_at_indices_has_gradients() -> None:
+    x, value = Tensor([1.0, 2.0, 3.0, 4.0]), Tensor([10.0, 20.0, 30.0])
+    y = x * 2
+    y[np.array([1, 3, 1])] = value * 3
+    assert y.tolist() == [2, 90, 6, 60]
+    (y * Tensor([1.0, 10.0, 100.0, 1000.0])).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [2, 0, 200, 0]
+    assert value.grad is not None and value.grad.tolist() == [0, 3000, 30]
+
+
+def test_writes_out_of_range_raise() -> None:
+    target = Tensor([1.0, 2.0])
+    target[np.array([2])] = 1.0
+    with pytest.raises(IndexError):
+        target.numpy()
+    with pytest.raises(ValueError, match="setitem"):
+        Tensor([1.0, 2.0])[np.array([0, 1])] = [1.0, 2.0, 3.0]
+
+
+def test_a_recorded_step_writes_at_indices_and_refuses_masks() -> None:
+    @jit
+    def put(x: Tensor, index: Tensor) -> Tensor:
+        y = x * 2
+        y[index] = 7.0
+        return y
+
+    x = Tensor([1.0, 2.0, 3.0], requires_grad=False)
+    assert put(x, Tensor([0])).tolist() == [7, 4, 6]
+    assert put(x, Tensor([2])).tolist() == [2, 4, 7]
+    with pytest.raises(JitError, match="values of the mask"):
+        jit(lambda x: x[x > 1])(x)
