@@ -332,6 +332,12 @@ def _scatter(n: Node) -> Result:
     return x.dtype, x.shape
 
 
+def _custom(n: Node) -> Result:
+    _need(bool(n.src), "has no sources")
+    _need(callable(n.arg), f"the arg {n.arg!r} is no rule")
+    return n.src[0].dtype, n.src[0].shape
+
+
 RULES: dict[Op, Row] = {
     ops.BUFFER: _buffer,
     ops.PARAM: _param,
@@ -383,5 +389,6 @@ RULES: dict[Op, Row] = {
     ops.SCATTER: _scatter,
     ops.DETACH: _alike(1, ANY),
     ops.SURROGATE: _alike(2, ANY),
+    ops.CUSTOM: _custom,
     ops.CONSUMED: _alike(1, ANY),
 }

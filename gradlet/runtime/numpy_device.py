@@ -257,5 +257,6 @@ NUMPY: dict[Op, Row] = {
     ops.SCATTER: _scatter,
     ops.DETACH: lambda n, x: x,
     ops.SURROGATE: lambda n, x, stand_in: x,
+    ops.CUSTOM: lambda n, x, *sources: x,
     ops.CONSUMED: lambda n, x: x,
 }

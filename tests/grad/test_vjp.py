@@ -25,7 +25,7 @@ FLAT = {
 }  # fmt: skip
 
 # Rules that differences cannot check, since the gradient is not the value's.
-SPECIAL = {ops.SURROGATE, ops.CONSUMED}
+SPECIAL = {ops.SURROGATE, ops.CUSTOM, ops.CONSUMED}
 
 
 @dataclass
