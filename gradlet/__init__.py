@@ -15,13 +15,26 @@ from typing import Any
 from gradlet import nn
 from gradlet.base import dtypes
 from gradlet.compat import install_as_tinygrad
+from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError
 from gradlet.jit import JitError, jit
 from gradlet.tensor.tensor import Tensor
+from gradlet.transforms import (
+    custom_vjp,
+    grad,
+    hessian,
+    jacfwd,
+    jacobian,
+    jvp,
+    value_and_grad,
+    vjp,
+    vmap,
+)
 
 __all__ = [
-    "GradientError", "JitError", "Tensor", "dtypes", "explain", "install_as_tinygrad", "jit", "nn",
-    "profile",
+    "GradientError", "JitError", "Tensor", "VmapError", "custom_vjp", "dtypes", "explain", "grad",
+    "hessian", "install_as_tinygrad", "jacfwd", "jacobian", "jit", "jvp", "nn", "profile",
+    "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

@@ -252,6 +252,8 @@ class _Grower:
         x = self.pick(lambda n: True)
         if op is ops.SURROGATE:
             return build.surrogate(x, self.partner(x.dtype, x.shape))
+        if op is ops.CUSTOM:
+            return build.apart(x)
         return build.detach(x) if op is ops.DETACH else build.consumed(x)
 
     def make_movement(self, op: Op) -> Node:

@@ -1,6 +1,6 @@
 """The shape of the program itself: who imports whom, who reads the environment, how long files are.
 
-    base < ir < {grad, schedule, lower} < render < runtime < engine < tensor < jit < nn
+    base < ir < {grad, schedule, lower} < render < runtime < engine < tensor < transforms < jit < nn
 
 Each folder may import those to its left; the three in braces do not import each other. The files
 directly in `gradlet/` stand above all folders.
@@ -31,8 +31,9 @@ RANKS = {
     "runtime": 4,
     "engine": 5,
     "tensor": 6,
-    "jit": 7,
-    "nn": 8,
+    "transforms": 7,
+    "jit": 8,
+    "nn": 9,
 }
 TOP = ""
 MAY_IMPORT_IN_FUNCTIONS = {"runtime", "nn", TOP}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gradlet.engine import trace
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, node
 from gradlet.runtime.buffer import Buffer
@@ -51,7 +52,11 @@ class Capture:
 
 
 def stand_in(current: Node, device: object, memos: bool = True) -> Node | None:
-    """The node whose value `current` has without computing anything, or None if it is its own."""
+    """The node whose value `current` has without computing anything, or None if it is its own.
+
+    Raises:
+        VmapError: it stands for many values, as what `vmap` gives to a function does.
+    """
     memo = current.realized
     if memos and memo is not None and memo.arg.device is device:
         return memo
@@ -59,6 +64,8 @@ def stand_in(current: Node, device: object, memos: bool = True) -> Node | None:
         return current.arg.pending
     if current.op in ops.IDENTITIES:
         return current.src[0]
+    if current.op is ops.PARAM:
+        raise trace.no_value(current.shape)
     return None
 
 

@@ -22,6 +22,10 @@ class JitError(RuntimeError):
     """A function does what a recorded step could not repeat."""
 
 
+class VmapError(RuntimeError):
+    """A function does what cannot be done for all examples at once."""
+
+
 class Trace:
     """What is noted while a step is recorded.
 
@@ -57,6 +61,16 @@ def refuse(reason: str) -> None:
     """
     if current() is not None:
         raise JitError(f"jit: {reason}\n  at {_blamed_line()}")
+
+
+def no_value(shape: tuple[int, ...]) -> VmapError:
+    """What to raise where the value of one example is wanted, and there are many."""
+    return VmapError(
+        f"vmap: a value of shape {shape} is needed of a tensor that stands for every example at "
+        "once. Inside the function .item(), .numpy(), print and `if` cannot be used: choose with "
+        "where(). Outside of it, such a tensor must have been returned."
+        f"\n  at {_blamed_line()}"
+    )
 
 
 def _blamed_line() -> str:

@@ -32,18 +32,28 @@ def grad(root: Node, cotangent: Node, targets: Sequence[Node]) -> list[Node | No
     Returns:
         For each target a node of its shape and dtype, or None where `root` does not depend on it.
     """
-    order = topological([root])
+    return pull_back([root], [cotangent], targets)
+
+
+def pull_back(
+    roots: Sequence[Node], given: Sequence[Node], targets: Sequence[Node]
+) -> list[Node | None]:
+    """`grad` of several roots, each with a cotangent of its own, in one walk."""
+    order = topological(roots)
     wanted = set(targets)
     leads_to_target: set[Node] = set()
     for current in order:
         if current in wanted or any(s in leads_to_target for s in current.src):
             leads_to_target.add(current)
-    cotangents: dict[Node, Node] = {root: cotangent}
+    cotangents: dict[Node, Node] = {}
+    for root, cotangent in zip(roots, given, strict=True):
+        known = cotangents.get(root)
+        cotangents[root] = cotangent if known is None else add(known, cotangent)
     for current in reversed(order):
         if current not in cotangents or current not in leads_to_target or not current.src:
             continue
-        given = VJP[current.op](cotangents[current], current)
-        for source, part in zip(current.src, given, strict=True):
+        parts = VJP[current.op](cotangents[current], current)
+        for source, part in zip(current.src, parts, strict=True):
             if part is None or source not in leads_to_target:
                 continue
             before = cotangents.get(source)
@@ -350,5 +360,6 @@ VJP: dict[Op, Rule] = {
     ops.HOST: library.vjp,
     ops.DETACH: _nothing,
     ops.SURROGATE: lambda g, n: (None, g),
+    ops.CUSTOM: lambda g, n: (None, *n.arg(g, n)),
     ops.CONSUMED: _consumed,
 }

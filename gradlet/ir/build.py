@@ -314,6 +314,23 @@ def surrogate(value: Node, stand_in: Node) -> Node:
     return node(ops.SURROGATE, (value, stand_in), None, value.dtype, value.shape)
 
 
+def custom(value: Node, sources: tuple[Node, ...], rule: Any) -> Node:
+    """`value`, whose gradient `rule(g, node)` passes on: one node or None for each of `sources`."""
+    return node(ops.CUSTOM, (value, *sources), rule, value.dtype, value.shape)
+
+
+class _PassOn:
+    """The rule of one `apart`: each object is another."""
+
+    def __call__(self, g: Node, n: Node) -> tuple[Node]:
+        return (g,)
+
+
+def apart(x: Node) -> Node:
+    """The value of `x` with its gradient, as a node that is equal to no other."""
+    return custom(x, (x,), _PassOn())
+
+
 def consumed(x: Node) -> Node:
     """The value of `x`, whose graph is gone: a gradient that arrives here is an error."""
     return node(ops.CONSUMED, (x,), None, x.dtype, x.shape)
@@ -337,7 +354,7 @@ def rebuild(current: Node, src: tuple[Node, ...]) -> Node:
     if op is ops.HOST:
         return library(*arg, *src)
     if op in ops.IDENTITIES:
-        return node(op, src, None, src[0].dtype, src[0].shape)
+        return node(op, src, arg, src[0].dtype, src[0].shape)
     return node(op, src, arg, current.dtype, current.shape)
 
 

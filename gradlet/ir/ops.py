@@ -139,6 +139,12 @@ HOST = Op("HOST", "host", "arg: (name, parameters); a function over NumPy arrays
 # Identities that matter to gradients alone
 DETACH = Op("DETACH", "identity", "x, through which no gradient flows")
 SURROGATE = Op("SURROGATE", "identity", "sources (x, y): the value x with the gradient of y")
+CUSTOM = Op(
+    "CUSTOM",
+    "identity",
+    "sources (x, y0, y1, ...), arg: a rule; the value x, whose gradient the rule passes on to each "
+    "y: rule(g, node) gives a node or None for each",
+)
 CONSUMED = Op("CONSUMED", "identity", "x, whose graph backward() has used up")
 
 # Kernels
@@ -156,4 +162,4 @@ ACROSS = Op("ACROSS", "kernel", "arg: op; the lanes of a vector reduced to one v
 
 GRAPH_OPS = [o for o in list(globals().values()) if isinstance(o, Op) and o.kind != "kernel"]
 MOVEMENT = [o for o in GRAPH_OPS if o.kind == "movement"]
-IDENTITIES = (DETACH, SURROGATE, CONSUMED)
+IDENTITIES = (DETACH, SURROGATE, CUSTOM, CONSUMED)

@@ -341,6 +341,12 @@ def _host(n: Node) -> Result:
         raise _IllegalError(str(error)) from None
 
 
+def _custom(n: Node) -> Result:
+    _need(bool(n.src), "has no sources")
+    _need(callable(n.arg), f"the arg {n.arg!r} is no rule")
+    return n.src[0].dtype, n.src[0].shape
+
+
 RULES: dict[Op, Row] = {
     ops.BUFFER: _buffer,
     ops.PARAM: _param,
@@ -393,5 +399,6 @@ RULES: dict[Op, Row] = {
     ops.HOST: _host,
     ops.DETACH: _alike(1, ANY),
     ops.SURROGATE: _alike(2, ANY),
+    ops.CUSTOM: _custom,
     ops.CONSUMED: _alike(1, ANY),
 }

@@ -11,10 +11,10 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from gradlet.engine import trace
 from gradlet.engine.trace import JitError
-from gradlet.jit.nested import flatten
 from gradlet.jit.record import record
 from gradlet.jit.recording import CONSTANT, Recording
 from gradlet.tensor.core import Core
+from gradlet.tensor.nested import flatten
 from gradlet.tensor.tensor import Tensor
 
 P = ParamSpec("P")

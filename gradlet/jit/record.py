@@ -19,7 +19,6 @@ from gradlet.engine import trace
 from gradlet.engine.trace import JitError
 from gradlet.ir import build, ops
 from gradlet.ir.node import topological
-from gradlet.jit.nested import Form, Same, flatten, rebuild
 from gradlet.jit.recording import (
     ARGUMENT,
     CONSTANT,
@@ -36,6 +35,7 @@ from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, get_device
 from gradlet.tensor.autograd import has_history
 from gradlet.tensor.core import Core
+from gradlet.tensor.nested import Form, Same, flatten, rebuild
 from gradlet.tensor.tensor import Tensor
 from gradlet.tensor.values import realize_all
 

@@ -11,11 +11,11 @@ from gradlet.base.dtypes import DType
 from gradlet.engine.realize import value_of
 from gradlet.ir import build
 from gradlet.ir.node import Node
-from gradlet.jit.nested import Form, Same, rebuild
 from gradlet.jit.watch import Watch
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, Executable
 from gradlet.tensor.core import Core, Shape
+from gradlet.tensor.nested import Form, Same, rebuild
 from gradlet.tensor.random import next_block
 from gradlet.tensor.tensor import Tensor
 

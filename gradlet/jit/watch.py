@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gradlet.jit.nested import PLAIN
 from gradlet.tensor.core import Core
+from gradlet.tensor.nested import PLAIN
 
 _EMPTY = object()  # what a cell holds before it holds anything
 _LIBRARIES = ("site-packages", "dist-packages")

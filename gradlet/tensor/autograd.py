@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from gradlet.engine.realize import holders
+from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
@@ -43,6 +44,11 @@ class Autograd(Values):
         if self.node.op is ops.CONSUMED:
             grad(self.node, cotangent, [self.node.src[0]])  # raises, saying so
         order = topological([self.node])
+        if any(n.op is ops.PARAM for n in order):
+            raise VmapError(
+                "vmap: backward() inside the function would add up the gradients of all examples; "
+                "use grad(f) inside, or backward() outside"
+            )
         leaves = _leaves_in(order)
         cotangents = grad(self.node, cotangent, [leaf.node for leaf in leaves])
         for leaf, given in zip(leaves, cotangents, strict=True):
@@ -211,6 +217,31 @@ class Autograd(Values):
         finally:
             Core.grad_enabled = before
 
+    @staticmethod
+    @contextlib.contextmanager
+    def enable_grad() -> Iterator[None]:
+        """While it lasts, gradients flow, also inside `no_grad`. Also a decorator."""
+        before = Core.grad_enabled
+        Core.grad_enabled = True
+        try:
+            yield
+        finally:
+            Core.grad_enabled = before
+
+    @staticmethod
+    @contextlib.contextmanager
+    def inference_mode(mode: bool = True) -> Iterator[None]:
+        """`no_grad` under PyTorch's other name; `mode` False is `enable_grad`. Also a decorator.
+
+        Tensors made inside may be used anywhere later.
+        """
+        before = Core.grad_enabled
+        Core.grad_enabled = not mode
+        try:
+            yield
+        finally:
+            Core.grad_enabled = before
+
     @classmethod
     @contextlib.contextmanager
     def train(cls, mode: bool = True) -> Iterator[None]:
@@ -261,6 +292,8 @@ def _has_history(made: Node, own: Node) -> bool:
 def _reaches_a_leaf(made: Node, other_than: Node | None = None) -> bool:
     order = topological([made])
     leaves = {leaf.node for leaf in _leaves_in(order) if leaf.node is not other_than}
+    # What a transformation gives to a function, and custom gradients, lead to leaves of others.
+    leaves |= {n for n in order if n.op in (ops.PARAM, ops.CUSTOM) and n.dtype.is_float}
     return bool(leaves) and made in _carriers(order, leaves)
 
 

@@ -7,9 +7,12 @@ numbers is compiled once.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -48,6 +51,7 @@ class _Generator:
 
 
 _generator = _Generator()
+_local = threading.local()
 
 
 class Random(Creation):
@@ -197,6 +201,17 @@ def _float_dtype(dtype: Any, operation: str) -> DType:
 # The generator as graph
 
 
+@contextlib.contextmanager
+def changing_draws(change: Callable[[Node], Node]) -> Iterator[None]:
+    """While it lasts, each call of this thread draws from what `change` makes of its block."""
+    before = getattr(_local, "changes", ())
+    _local.changes = (*before, change)
+    try:
+        yield
+    finally:
+        _local.changes = before
+
+
 def next_block() -> np.ndarray:
     """What the next call draws from: (key 0, key 1, call) as uint32."""
     return _generator.next_block()
@@ -231,6 +246,8 @@ def words(shape: Shape, device: str | None) -> tuple[Node, Node]:
     recorded = trace.current()
     if recorded is not None:
         recorded.drawn.append(block.arg)
+    for change in getattr(_local, "changes", ()):
+        block = change(block)
     size = product(shape)
     if size > 2**32:
         raise ValueError(f"random: shape {shape} has more than 2**32 elements")

@@ -25,7 +25,7 @@ FLAT = {
 }  # fmt: skip
 
 # Rules that differences cannot check, since the gradient is not the value's.
-SPECIAL = {ops.SURROGATE, ops.CONSUMED, ops.HOST}  # HOST: see test_library.py
+SPECIAL = {ops.SURROGATE, ops.CUSTOM, ops.CONSUMED, ops.HOST}  # HOST: see test_library.py
 
 
 @dataclass

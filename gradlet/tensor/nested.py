@@ -41,15 +41,19 @@ def plain_key(value: Any) -> tuple:
     return (type(value), repr(value) if isinstance(value, (float, complex, np.generic)) else value)
 
 
-def flatten(value: Any, tensors: list[Core], objects: list[Any]) -> Form:
+def flatten(value: Any, tensors: list[Core], objects: list[Any], operation: str = "jit") -> Form:
     """The form of a value; its tensors and other objects are added to the lists in order.
 
+    Args:
+        operation: how messages call who asks.
+
     Raises:
-        JitError: a NumPy array, whose elements would be taken for constants.
+        JitError: a NumPy array, whose elements would be taken for constants; a TypeError if it is
+            not jit that asks.
     """
 
     def inner(values: Any) -> tuple:
-        return tuple(flatten(v, tensors, objects) for v in values)
+        return tuple(flatten(v, tensors, objects, operation) for v in values)
 
     if isinstance(value, Core):
         tensors.append(value)
@@ -64,8 +68,9 @@ def flatten(value: Any, tensors: list[Core], objects: list[Any]) -> Form:
         names = tuple(f.name for f in dataclasses.fields(value))
         return ("dataclass", type(value), names, inner(getattr(value, n) for n in names))
     if isinstance(value, np.ndarray):
-        raise JitError(
-            f"jit: an argument or a result is a NumPy array of shape {value.shape}; pass "
+        error: type[Exception] = JitError if operation == "jit" else TypeError
+        raise error(
+            f"{operation}: an argument or a result is a NumPy array of shape {value.shape}; pass "
             "Tensor(array), since only the elements of tensors can differ from call to call"
         )
     objects.append(value)
