@@ -171,6 +171,27 @@ def _custom(n: Node, src: Sources, batch: Batch) -> Node:
 
 _ELEMENTWISE: dict[Op, Rule] = {o: _same for o in ops.GRAPH_OPS if o.elementwise}
 
+
+def _host(n: Node, src: Sources, batch: Batch) -> Node:
+    name, parameters = n.arg
+    if name in _OF_ONE_LIST:
+        raise NotImplementedError(
+            f"vmap: {name} takes one list at a time; call it outside, or for each example"
+        )
+    if name in _AXIS_AT:
+        at = _AXIS_AT[name]
+        axes = parameters[at]
+        moved = axes + 1 if isinstance(axes, int) else _behind(axes)
+        parameters = (*parameters[:at], moved, *parameters[at + 1 :])
+    return build.library(name, parameters, *src)
+
+
+# Where functions of libraries have an axis among their parameters. All others but those of one
+# list work on the last axes, whatever is in front.
+_AXIS_AT = {"argsort": 0, "topk": 1, "logcumsumexp": 0, "fft": 0, "rfft": 0, "irfft": 1}
+_OF_ONE_LIST = ("searchsorted", "histogram")
+
+
 # Sources are no rows: what has no sources of its own is the same for all examples.
 BATCH: dict[Op, Rule] = {
     **_ELEMENTWISE,
@@ -186,6 +207,7 @@ BATCH: dict[Op, Rule] = {
     ops.SCAN: _scan,
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,
+    ops.HOST: _host,
     ops.DETACH: _same,
     ops.SURROGATE: _same,
     ops.CUSTOM: _custom,

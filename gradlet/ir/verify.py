@@ -171,8 +171,7 @@ def _cast(n: Node) -> Result:
 def _bitcast(n: Node) -> Result:
     (x,) = _sources(n, 1)
     _no_arg(n)
-    same = x.dtype.bits == n.dtype.bits
-    _need(same, f"{x.dtype.name} and {n.dtype.name} differ in width")
+    _need(x.dtype.bits == n.dtype.bits, f"{x.dtype.name} and {n.dtype.name} differ in width")
     return n.dtype, x.shape
 
 
@@ -240,8 +239,7 @@ def _flip(n: Node) -> Result:
 
 def _need_axes(axes: Any, ndim: int) -> None:
     legal = _is_shape(axes) and list(axes) == sorted(set(axes)) and len(axes) > 0
-    legal = legal and axes[-1] < ndim
-    _need(legal, f"{axes} are not axes, each once and rising, of {ndim}")
+    _need(legal and axes[-1] < ndim, f"{axes} are not axes, each once and rising, of {ndim}")
 
 
 def _window_arg(n: Node, ndim: int, meaning: str) -> Shape:
@@ -272,8 +270,7 @@ def _reduce(n: Node) -> Result:
 
 def _reducer(n: Node, x: Node, where: str) -> Any:
     """The second part of the arg, behind an op that reduces the dtype of `x`."""
-    legal = isinstance(n.arg, tuple) and len(n.arg) == 2
-    _need(legal, f"the arg {n.arg} is not (op, {where})")
+    _need(isinstance(n.arg, tuple) and len(n.arg) == 2, f"the arg {n.arg} is not (op, {where})")
     op, place = n.arg
     _need(op in REDUCERS, f"{op} does not reduce")
     _need(x.dtype.kind in REDUCERS[op], f"{op} is not defined for {x.dtype.name}")
@@ -326,8 +323,7 @@ def _scatter(n: Node) -> Result:
     x, *indices, updates = n.src
     shape = _picked(x, tuple(indices))
     _need(updates.shape == shape, f"the updates' shape {updates.shape} is not {shape}")
-    same = updates.dtype is x.dtype
-    _need(same, f"the dtypes {x.dtype.name} and {updates.dtype.name} differ")
+    _need(updates.dtype is x.dtype, f"the dtypes {x.dtype.name} and {updates.dtype.name} differ")
     _need(x.dtype is not dtypes.bool_, "is not defined for bool")
     return x.dtype, x.shape
 
@@ -342,8 +338,7 @@ def _host(n: Node) -> Result:
 
 
 def _custom(n: Node) -> Result:
-    _need(bool(n.src), "has no sources")
-    _need(callable(n.arg), f"the arg {n.arg!r} is no rule")
+    _need(bool(n.src) and callable(n.arg), f"needs sources and a rule, not {n.arg!r}")
     return n.src[0].dtype, n.src[0].shape
 
 

@@ -128,7 +128,7 @@ ILLEGAL: list[tuple[Op, tuple[Node, ...], Any, DType, Any, str]] = [
     (ops.SCATTER, (X, INDEX, X), None, F32, (2, 6), "updates' shape"),
     (ops.SCATTER, (X, INDEX, build.cast(PICKED, I64)), None, F32, (2, 6), "dtypes"),
     (ops.SURROGATE, (X, ROW), None, F32, (2, 6), "shapes"),
-    (ops.CUSTOM, (X, ROW), None, F32, (2, 6), "no rule"),
+    (ops.CUSTOM, (X, ROW), None, F32, (2, 6), "needs sources and a rule"),
     (ops.DETACH, (), None, F32, (2, 6), "0 sources"),
 ]
 

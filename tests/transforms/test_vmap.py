@@ -190,3 +190,27 @@ def test_what_escapes_cannot_be_read() -> None:
 def test_errors(action: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         action(Tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.sort(0)[0],
+        lambda x: x.topk(2, 1)[0],
+        lambda x: x.inverse(),
+        lambda x: x.det(),
+        lambda x: x.solve(x.T @ x),
+        lambda x: (x @ x.T).eigh()[0],
+        lambda x: x.rfft(),
+        lambda x: x.logcumsumexp(0),
+    ],
+)
+def test_what_libraries_compute(function: Callable[[Tensor], Tensor]) -> None:
+    x = Tensor(np.random.default_rng(0).normal(size=(4, 3, 3)).astype(np.float32))
+    expected = Tensor.stack([function(x[i]) for i in range(4)])
+    np.testing.assert_allclose(vmap(function)(x).numpy(), expected.numpy(), rtol=2e-4, atol=2e-5)
+
+
+def test_lists_one_at_a_time_are_refused() -> None:
+    with pytest.raises(NotImplementedError, match="vmap: searchsorted"):
+        vmap(lambda x: Tensor([1.0, 2.0]).searchsorted(x))(Tensor.ones(3, 2))
