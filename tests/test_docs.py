@@ -87,3 +87,19 @@ EXAMPLES = [
 @pytest.mark.parametrize(("page", "code"), EXAMPLES, ids=[page.name for page, _ in EXAMPLES])
 def test_examples_run(page: Path, code: str) -> None:
     exec(compile(code, str(page), "exec"), {})
+
+
+SNIPPETS = [
+    (page, number, snippet)
+    for page in sorted(DOCS.glob("*.md"))
+    for number, snippet in enumerate(
+        re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "number", "snippet"), SNIPPETS, ids=[f"{p.stem}-{n}" for p, n, _ in SNIPPETS]
+)
+def test_snippets_of_the_pages_run(page: Path, number: int, snippet: str) -> None:
+    exec(compile(snippet, f"{page.name}, snippet {number}", "exec"), {"__name__": "__main__"})
