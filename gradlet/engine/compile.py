@@ -66,8 +66,7 @@ def native_kernels(plan: Schedule) -> list[Kernel]:
 def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[CompiledKernel]:
     """Each kernel compiled, equal ones once in the life of the process."""
     missing = [k for k in dict.fromkeys(kernels) if (k, device.target) not in _kernels]
-    for _ in range(len(kernels) - len(missing)):
-        observe.count("kernels from memory")
+    observe.count("kernels from memory", len(kernels) - len(missing))
     made = _compile(device, [(k, _tiles(device, k)) for k in missing])
     for kernel, compiled in zip(missing, made, strict=True):
         _kernels[kernel, device.target] = compiled

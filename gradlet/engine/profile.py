@@ -144,10 +144,10 @@ class Profile:
             self._threads.setdefault(thread.native_id or 0, thread.name)
             self._spans.append(_Span(what, thread.native_id or 0, begin, end))
 
-    def counted(self, what: str) -> None:
-        """Something has happened once more."""
+    def counted(self, what: str, times: int) -> None:
+        """Something has happened that often."""
         with self._lock:
-            self.counters[what] += 1
+            self.counters[what] += times
 
     def end(self) -> None:
         """Adds up what was noted."""
@@ -237,7 +237,7 @@ class Profile:
             events.append(_label("thread_name", number, {"name": name}))
         python = {thread: len(events) + n for n, thread in enumerate(self._threads)}
         for thread, number in python.items():
-            events.append(_label("thread_name", number, {"name": f"{self._threads[thread]}"}))
+            events.append(_label("thread_name", number, {"name": self._threads[thread]}))
         for span in self._spans:
             events.append(self._event(span.what, python[span.thread], span.begin, span.end, {}))
         for chunks in self._runs:

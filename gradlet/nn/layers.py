@@ -31,8 +31,8 @@ class Linear:
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        self.weight = _fan_in_uniform((out_features, in_features), in_features)
-        self.bias = _fan_in_uniform((out_features,), in_features) if bias else None
+        self.weight = fan_in_uniform((out_features, in_features), in_features)
+        self.bias = fan_in_uniform((out_features,), in_features) if bias else None
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features); ValueError for any other last axis."""
@@ -70,17 +70,13 @@ class Conv2d:
         groups: int = 1,
         bias: bool = True,
     ) -> None:
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"Conv2d: groups={groups} must divide in_channels={in_channels} and "
-                f"out_channels={out_channels}"
-            )
+        check_groups(self, in_channels, out_channels, groups)
         kernel = _pair(kernel_size)
         self.stride, self.dilation, self.groups = _pair(stride), _pair(dilation), groups
         self.padding = self._sides(padding, kernel)
         fan_in = in_channels // groups * math.prod(kernel)
-        self.weight = _fan_in_uniform((out_channels, in_channels // groups, *kernel), fan_in)
-        self.bias = _fan_in_uniform((out_channels,), fan_in) if bias else None
+        self.weight = fan_in_uniform((out_channels, in_channels // groups, *kernel), fan_in)
+        self.bias = fan_in_uniform((out_channels,), fan_in) if bias else None
 
     def _sides(self, padding: Pair | str, kernel: tuple[int, int]) -> tuple[int, int, int, int]:
         """(left, right, top, bottom)."""
@@ -311,7 +307,16 @@ class Sequential(list[Callable[[Any], Any]]):
 # Helpers
 
 
-def _fan_in_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
+def check_groups(layer: object, in_channels: int, out_channels: int, groups: int) -> None:
+    """Raises if a convolution cannot be cut into so many."""
+    if groups < 1 or in_channels % groups or out_channels % groups:
+        raise ValueError(
+            f"{type(layer).__name__}: groups={groups} must divide in_channels={in_channels} and "
+            f"out_channels={out_channels}"
+        )
+
+
+def fan_in_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     return Tensor.uniform(shape, low=-bound, high=bound, requires_grad=True)
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from gradlet.nn.layers import check_groups, fan_in_uniform
 from gradlet.tensor.tensor import Tensor
 
 Extents = int | Sequence[int]
@@ -35,7 +36,7 @@ class _Convolution:
         groups: int = 1,
         bias: bool = True,
     ) -> None:
-        _check_groups(self, in_channels, out_channels, groups)
+        check_groups(self, in_channels, out_channels, groups)
         if padding == "same" and stride not in (1, (1,) * self.axes):
             raise ValueError(f"{type(self).__name__}: padding='same' needs stride 1")
         if isinstance(padding, str) and padding not in ("same", "valid"):
@@ -104,7 +105,7 @@ class _Adjoint:
         bias: bool = True,
         dilation: Extents = 1,
     ) -> None:
-        _check_groups(self, in_channels, out_channels, groups)
+        check_groups(self, in_channels, out_channels, groups)
         self.stride, self.padding, self.output_padding = stride, padding, output_padding
         self.dilation, self.groups = dilation, groups
         shape = (in_channels, out_channels // groups, *_each(kernel_size, self.axes))
@@ -309,19 +310,8 @@ def _each(value: Extents, axes: int) -> tuple[int, ...]:
     return given
 
 
-def _check_groups(layer: object, in_channels: int, out_channels: int, groups: int) -> None:
-    if groups < 1 or in_channels % groups or out_channels % groups:
-        raise ValueError(
-            f"{type(layer).__name__}: groups={groups} must divide in_channels={in_channels} and "
-            f"out_channels={out_channels}"
-        )
-
-
 def _filters(shape: tuple[int, ...], out_channels: int, bias: bool) -> tuple[Tensor, Tensor | None]:
     """Weight and bias, even over ±1/sqrt(fan in), which is all but the first axis."""
     fan_in = math.prod(shape[1:])
-    bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-    weight = Tensor.uniform(shape, low=-bound, high=bound, requires_grad=True)
-    if not bias:
-        return weight, None
-    return weight, Tensor.uniform(out_channels, low=-bound, high=bound, requires_grad=True)
+    weight = fan_in_uniform(shape, fan_in)
+    return weight, fan_in_uniform((out_channels,), fan_in) if bias else None

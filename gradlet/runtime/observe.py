@@ -19,18 +19,19 @@ class Recorder(Protocol):
         """The calling thread has been busy with something else."""
         ...
 
-    def counted(self, what: str) -> None:
-        """Something has happened once more."""
+    def counted(self, what: str, times: int) -> None:
+        """Something has happened that often."""
         ...
 
 
 recorder: Recorder | None = None
 
 
-def count(what: str) -> None:
+def count(what: str, times: int = 1) -> None:
     """Tells that something has happened."""
-    if recorder is not None:
-        recorder.counted(what)
+    told = recorder  # once, since another thread may set it
+    if told is not None and times:
+        told.counted(what, times)
 
 
 @contextlib.contextmanager
@@ -40,5 +41,6 @@ def span(what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if recorder is not None:
-            recorder.spent(what, begin, time.perf_counter_ns())
+        told = recorder
+        if told is not None:
+            told.spent(what, begin, time.perf_counter_ns())

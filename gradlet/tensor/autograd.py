@@ -207,40 +207,22 @@ class Autograd(Values):
     # Switches
 
     @staticmethod
-    @contextlib.contextmanager
-    def no_grad() -> Iterator[None]:
+    def no_grad() -> contextlib._GeneratorContextManager[None]:
         """While it lasts, results of operations are detached. Also a decorator."""
-        before = Core.grad_enabled
-        Core.grad_enabled = False
-        try:
-            yield
-        finally:
-            Core.grad_enabled = before
+        return _gradients(False)
 
     @staticmethod
-    @contextlib.contextmanager
-    def enable_grad() -> Iterator[None]:
+    def enable_grad() -> contextlib._GeneratorContextManager[None]:
         """While it lasts, gradients flow, also inside `no_grad`. Also a decorator."""
-        before = Core.grad_enabled
-        Core.grad_enabled = True
-        try:
-            yield
-        finally:
-            Core.grad_enabled = before
+        return _gradients(True)
 
     @staticmethod
-    @contextlib.contextmanager
-    def inference_mode(mode: bool = True) -> Iterator[None]:
+    def inference_mode(mode: bool = True) -> contextlib._GeneratorContextManager[None]:
         """`no_grad` under PyTorch's other name; `mode` False is `enable_grad`. Also a decorator.
 
         Tensors made inside may be used anywhere later.
         """
-        before = Core.grad_enabled
-        Core.grad_enabled = not mode
-        try:
-            yield
-        finally:
-            Core.grad_enabled = before
+        return _gradients(not mode)
 
     @classmethod
     @contextlib.contextmanager
@@ -255,6 +237,17 @@ class Autograd(Values):
 
 
 # Helpers
+
+
+@contextlib.contextmanager
+def _gradients(enabled: bool) -> Iterator[None]:
+    """While it lasts, operations have gradients or have none."""
+    before = Core.grad_enabled
+    Core.grad_enabled = enabled
+    try:
+        yield
+    finally:
+        Core.grad_enabled = before
 
 
 def _leaves_in(order: list[Node]) -> list[Any]:

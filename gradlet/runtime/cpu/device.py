@@ -156,14 +156,15 @@ class CpuProgram:
         with self.lock:
             blocks = self._bind(memories)
             np.take(self.addresses, self.places, out=self.table.arguments)
-            begin = time.perf_counter_ns() if observe.recorder is not None else 0
+            recorder = observe.recorder
+            begin = time.perf_counter_ns() if recorder is not None else 0
             for part, call in self.parts:
                 self.device.workers.run(part)
                 if call is not None:
                     self._check()
                     self._call(call)
-            if observe.recorder is not None:
-                observe.recorder.ran(self, begin, time.perf_counter_ns())
+            if recorder is not None:
+                recorder.ran(self, begin, time.perf_counter_ns())
             self._check()
         return [blocks[s] for s in self.sinks]
 
