@@ -96,6 +96,8 @@ class Jitted(Generic[P, R]):
             if difference is None:
                 if recording.unsure:
                     break
+                if recording.entangled(arguments):
+                    return self._function(*args, **kwargs)
                 if position:
                     known.insert(0, known.pop(position))
                 return recording.run(arguments)

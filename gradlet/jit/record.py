@@ -53,7 +53,8 @@ def record(
     """A recording of the call, and what it returns.
 
     It is None, and nothing has happened, if an argument is a tensor that the function also reaches
-    by itself: what it does to one it would do to both, which another call need not repeat.
+    by itself, or shares elements that are written with another tensor: what is done to one would
+    be done to both, which another call need not repeat.
 
     Args:
         form: of (args, kwargs).
@@ -117,12 +118,15 @@ class _Recorder:
                 variables.append(Variable(grad, owner=variable))
         return variables
 
-    def result(self, check: Callable[[Recording], None]) -> tuple[Recording, Any]:
+    def result(self, check: Callable[[Recording], None]) -> tuple[Recording, Any] | None:
         try:
             with trace.recording() as noted:
                 args, kwargs = rebuild(self.form, iter([self.stand_ins[i] for i in self.order]))
                 value = self.function(*args, **kwargs)
             recording, memories = self.recording(value, noted)
+            if recording.entangled(self.arguments):
+                self.restore()
+                return None
             check(recording)
             return recording, recording.run(self.arguments, memories)
         except BaseException:
@@ -207,11 +211,23 @@ class _Recorder:
         self.variables.append(made)
 
     def changed_others(self) -> None:
-        """Tensors that the function reached on other ways and has changed become variables."""
+        """Tensors that the function reached on other ways and has changed become variables.
+
+        Not so those that only share what was written: they follow when the step has run.
+        """
+        written = {
+            id(t.share.family)
+            for t in (*(v.tensor for v in self.variables), *self.stand_ins)
+            if t.share is not None and t.node is not self.entry_nodes[id(t)]
+        }
         for tensor, node, grad in list(self.others.values()):
             now = tensor.node
             used_up = now.op is ops.CONSUMED and now.src[0] is node
-            if (now is not node and not used_up) or tensor.grad is not grad:
+            if now is not node and tensor.share and id(tensor.share.family) in written:
+                tensor.node = node
+            elif now is not node and not used_up:
+                self.pin(tensor)
+            if tensor.grad is not grad and id(tensor) in self.others:
                 self.pin(tensor)
 
     def refuse_strays(self, noted: trace.Trace) -> None:

@@ -67,7 +67,7 @@ class Resampling(Pooling):
         x = build.cast(self.node, wide)
         for axis, count in enumerate(output_size, self.ndim - axes):
             x = x if count is None else _mean_of_parts(x, axis, count)
-        return self._view(build.cast(x, self.dtype))
+        return self._result(build.cast(x, self.dtype))
 
     # Interpolation
 
@@ -120,7 +120,7 @@ class Resampling(Pooling):
                 x = _nearest(x, axis, count, ratio, mode == "nearest-exact")
             else:
                 x = _blended(x, axis, count, ratio, mode == "bicubic", bool(align_corners))
-        return self._view(build.cast(x, self.dtype))
+        return self._result(build.cast(x, self.dtype))
 
     # Pixels and channels
 
