@@ -107,6 +107,22 @@ class Resampling(Unpooling):
         order = (*range(n + 1), n + 2, n + 4, n + 1, n + 3)
         return parts.permute(order).reshape(*lead, channels * r * r, height // r, width // r)
 
+    def channel_shuffle(self, groups: int) -> Self:
+        """(N, C, ...) with channel j of group i as channel i of group j (Zhang et al. 2017).
+
+        >>> from gradlet import Tensor
+        >>> Tensor([[0, 1, 2, 3]]).unsqueeze(2).channel_shuffle(2).flatten().tolist()
+        [0, 2, 1, 3]
+        """
+        if self.ndim < 3 or groups < 1 or self.shape[1] % groups:
+            raise ValueError(
+                f"channel_shuffle: shape {self.shape} must be (N, C, ...) with a C that {groups=} "
+                "divides"
+            )
+        batch, channels, *image = self.shape
+        parts = self.reshape(batch, groups, channels // groups, *image)
+        return parts.transpose(1, 2).reshape(self.shape)
+
 
 # Interpolation along one axis
 

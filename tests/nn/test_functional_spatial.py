@@ -44,6 +44,7 @@ CALLS: list[tuple[Any, ...]] = [
     ("lp_pool3d", DHW, 2.0, 2, 3, True),
     ("interpolate", L, 5, None, "linear", True), ("interpolate", HW, None, 1.6, "nearest", None, 1),
     ("upsample", HW, None, 2, "bilinear", True), ("upsample", HW, (3, 5)),
+    ("channel_shuffle", HW, 2),
     ("pixel_shuffle", HW, 2), ("pixel_unshuffle", floats(1, 2, 6, 3), 3),
     ("pad", L, (1, 2, 0, 3), "constant", 4.0), ("pad", L, (1, -2)),
     ("affine_grid", floats(2, 2, 3), (2, 1, 3, 4), True),

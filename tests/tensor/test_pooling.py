@@ -130,6 +130,16 @@ def test_lp_pool(axes: int, ceil_mode: bool) -> None:
     )
 
 
+@pytest.mark.parametrize("power", [1, 3])
+def test_lp_pool_of_odd_powers(power: int) -> None:
+    check(
+        lambda x: x.lp_pool1d(power, 2),
+        lambda x: F.lp_pool1d(x, float(power), 2),
+        floats(2, 8),
+        finite_difference=power == 1,
+    )
+
+
 def test_lp_pool_of_zeros_has_no_gradient() -> None:
     x = Tensor.zeros(1, 4, requires_grad=True)
     x.lp_pool1d(2, 2).sum().backward()

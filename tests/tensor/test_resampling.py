@@ -79,6 +79,11 @@ def test_pixel_unshuffle() -> None:
     check(lambda x: x.pixel_unshuffle(3), lambda x: F.pixel_unshuffle(x, 3), x)
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 3, 2), (0, 6, 3), (1, 6, 5)])
+def test_channel_shuffle(shape: tuple[int, ...]) -> None:
+    check(lambda x: x.channel_shuffle(3), lambda x: F.channel_shuffle(x, 3), floats(*shape))
+
+
 def test_half_floats_and_integers() -> None:
     x = floats(1, 2, 5)
     assert Tensor(x).half().interpolate(7, mode="linear").dtype.name == "float16"
@@ -103,6 +108,8 @@ IMAGE = Tensor.ones(1, 2, 4)
         (lambda: IMAGE.interpolate(2, align_corners=True), "not for mode='nearest'"),
         (lambda: Tensor.ones(3, 2, 2).pixel_shuffle(2), "must be"),
         (lambda: Tensor.ones(3, 2, 3).pixel_unshuffle(2), "must be"),
+        (lambda: Tensor.ones(2, 3, 2).channel_shuffle(2), "must be"),
+        (lambda: Tensor.ones(2, 4).channel_shuffle(2), "must be"),
     ],
 )
 def test_errors(action: Any, words: str) -> None:

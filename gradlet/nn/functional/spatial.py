@@ -9,8 +9,8 @@ from gradlet.tensor.windows import Extents
 
 __all__ = [
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "unfold", "fold", "interpolate", "upsample", "pixel_shuffle", "pixel_unshuffle", "pad",
-    "affine_grid", "grid_sample",
+    "unfold", "fold", "interpolate", "upsample", "pixel_shuffle", "pixel_unshuffle",
+    "channel_shuffle", "pad", "affine_grid", "grid_sample",
 ]  # fmt: skip
 
 # Convolution
@@ -162,6 +162,11 @@ def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
 def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
     """(..., C, H * r, W * r) to (..., C * r * r, H, W)."""
     return x.pixel_unshuffle(downscale_factor)
+
+
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """(N, C, ...) with channel j of group i as channel i of group j."""
+    return x.channel_shuffle(groups)
 
 
 def pad(
