@@ -267,7 +267,7 @@ class Pooling(Convolution):
         power = self**norm_type
         size = product(extents_argument(kernel_size, axes, "kernel_size"))
         total = power._avg_pool(axes, kernel_size, stride, 1, 0, True, ceil_mode) * size
-        flat = total == 0
+        flat = total.eq(0)
         return flat.where(0.0, flat.where(1.0, total) ** (1.0 / norm_type))
 
 
