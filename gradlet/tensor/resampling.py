@@ -196,7 +196,10 @@ def _blended(
         scale = (extent - 1) / (count - 1) if count > 1 else 0.0
         source = build.mul(position, number(scale))
     else:
-        scale = extent / count if ratio is None else ratio
+        scale = extent / count
+        # As in PyTorch, a factor that is rounded down to 1 moves nothing, unless it is cubic.
+        if ratio is not None and (cubic or count != extent):
+            scale = ratio
         centre = build.mul(build.add(position, number(0.5)), number(scale))
         source = build.sub(centre, number(0.5))
         if not cubic:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from gradlet import Tensor
-from tests.helpers import check, floats, integers
+from tests.helpers import check, check_direction, floats, integers
 
 
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "area"])
@@ -41,6 +41,7 @@ def test_nearest_and_area(mode: str, shape: tuple[int, ...], options: dict[str, 
         ("linear", (2, 3, 7), {"size": 1}),
         ("linear", (2, 3, 1), {"size": 4}),
         ("linear", (2, 3, 5), {"scale_factor": 1.7}),
+        ("linear", (2, 3, 5), {"scale_factor": 1.1}),
         ("linear", (2, 3, 5), {"scale_factor": 1.7, "recompute_scale_factor": True}),
         ("bilinear", (1, 2, 3, 5), {"scale_factor": 2}),
         ("bilinear", (1, 2, 7, 5), {"size": (3, 8)}),
@@ -57,6 +58,14 @@ def test_blends(mode: str, shape: Any, options: dict[str, Any], align_corners: b
         floats(*shape),
         atol=5e-5,
     )
+
+
+def test_a_cubic_factor_that_is_rounded_to_1() -> None:
+    """PyTorch takes the factor as it is for values, and as 1 for gradients."""
+    how: dict[str, Any] = {"scale_factor": 1.1, "mode": "bicubic"}
+    x = floats(1, 2, 3, 5)
+    check(lambda x: x.interpolate(**how), lambda x: F.interpolate(x, **how), x, grad=False)
+    check_direction(lambda x: x.interpolate(**how), [x])
 
 
 @pytest.mark.parametrize("extent", [3, 41, 64])
