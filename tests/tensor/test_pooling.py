@@ -80,6 +80,18 @@ def test_max_pool_and_places(axes: int, options: dict[str, Any]) -> None:
     np.testing.assert_array_equal(places.numpy(), known.numpy())
 
 
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_a_last_window_larger_than_the_image(name: str) -> None:
+    how = {"kernel_size": 5, "stride": 3, "ceil_mode": True}
+    check(
+        lambda x: getattr(x, name)(**how),
+        lambda x: getattr(F, name)(x, **how),
+        floats(2, 3, 6),
+    )
+    with pytest.raises(ValueError, match="does not fit"):
+        getattr(Tensor.ones(1, 2, 6), name)(**how)
+
+
 def test_the_least_number_in_the_image_wins_over_padding() -> None:
     x = np.full((1, 2, 2), -np.inf, np.float32)
     check(
