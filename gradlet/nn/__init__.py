@@ -1,6 +1,17 @@
 """Layers, losses, optimisers, state and data, built from `Tensor` alone."""
 
-from gradlet.nn import data, functional, optim, state
+from gradlet.nn import (
+    activations,
+    data,
+    functional,
+    losses,
+    optim,
+    padding,
+    pooling,
+    resampling,
+    state,
+)
+from gradlet.nn.activations import *  # noqa: F403
 from gradlet.nn.functional import (
     avg_pool2d,
     binary_cross_entropy,
@@ -28,34 +39,29 @@ from gradlet.nn.functional import (
 from gradlet.nn.layers import (
     BatchNorm,
     BatchNorm2d,
-    Conv2d,
     Dropout,
     Embedding,
     LayerNorm,
     Linear,
     Sequential,
 )
+from gradlet.nn.losses import *  # noqa: F403
+from gradlet.nn.padding import *  # noqa: F403
+from gradlet.nn.pooling import *  # noqa: F403
+from gradlet.nn.resampling import *  # noqa: F403
 from gradlet.nn.spatial import (
-    AvgPool1d,
-    AvgPool2d,
-    AvgPool3d,
     Conv1d,
+    Conv2d,
     Conv3d,
     ConvTranspose1d,
     ConvTranspose2d,
     ConvTranspose3d,
     Flatten,
     Identity,
-    MaxPool1d,
-    MaxPool2d,
-    MaxPool3d,
     Unflatten,
 )
 
 __all__ = [
-    "AvgPool1d",
-    "AvgPool2d",
-    "AvgPool3d",
     "BatchNorm",
     "BatchNorm2d",
     "Conv1d",
@@ -70,9 +76,6 @@ __all__ = [
     "Identity",
     "LayerNorm",
     "Linear",
-    "MaxPool1d",
-    "MaxPool2d",
-    "MaxPool3d",
     "Sequential",
     "Unflatten",
     "avg_pool2d",
@@ -102,3 +105,8 @@ __all__ = [
     "state",
     "tanh",
 ]
+__all__ += activations.__all__
+__all__ += losses.__all__
+__all__ += padding.__all__
+__all__ += pooling.__all__
+__all__ += resampling.__all__
