@@ -1,8 +1,68 @@
-"""Optimisers with PyTorch's formulas and defaults."""
+"""Optimisers with PyTorch's formulas and defaults, and those of papers that it does not have."""
 
+from gradlet.nn.optim import lr_scheduler
 from gradlet.nn.optim.adam import Adam, AdamW
+from gradlet.nn.optim.adam_kin import Adamax, NAdam, RAdam
+from gradlet.nn.optim.adaptive import Adadelta, Adagrad, RMSprop
 from gradlet.nn.optim.groups import ParamGroup
+from gradlet.nn.optim.layerwise import LAMB, LARS
+from gradlet.nn.optim.lion import Lion
+from gradlet.nn.optim.lr_scheduler import (
+    SWALR,
+    ChainedScheduler,
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    LRScheduler,
+    MultiplicativeLR,
+    MultiStepLR,
+    OneCycleLR,
+    PolynomialLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
+from gradlet.nn.optim.muon import Muon
 from gradlet.nn.optim.optimizer import Optimizer, OptimizerGroup
 from gradlet.nn.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "OptimizerGroup", "ParamGroup"]
+__all__ = [
+    "LAMB",
+    "LARS",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "OptimizerGroup",
+    "ParamGroup",
+    "RAdam",
+    "RMSprop",
+    "lr_scheduler",
+    "ChainedScheduler",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "LRScheduler",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "MultiplicativeLR",
+    "OneCycleLR",
+    "PolynomialLR",
+    "ReduceLROnPlateau",
+    "SWALR",
+    "SequentialLR",
+    "StepLR",
+]

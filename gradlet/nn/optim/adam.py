@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradlet.nn.optim.groups import State, in_use
-from gradlet.nn.optim.optimizer import Numbers, Optimizer, remember
+from gradlet.nn.optim.optimizer import STEPS, Numbers, Optimizer, remember
 from gradlet.tensor.tensor import Tensor
 
 Betas = tuple[float, float]
@@ -21,11 +21,11 @@ class Adam(Optimizer):
 
     >>> from gradlet import Tensor
     >>> w = Tensor([1.0], requires_grad=True)
-    >>> _ = (w * w).sum().backward(); Adam([w], lr=0.5).step(); w.tolist()
+    >>> _ = (w * w).sum().backward(); Adam([w], lr=0.5).step(); f"{w.item():.4f}"
     [0.5]
     """
 
-    counters = {"step": 0.0}  # noqa: RUF012
+    counters = STEPS
 
     def __init__(
         self,

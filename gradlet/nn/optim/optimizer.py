@@ -21,6 +21,8 @@ from gradlet.tensor.tensor import Tensor
 Numbers = dict[str, Any]  # the options of a group, as a step reads them: `ParamGroup.now`
 Used = list[tuple[Tensor, State]]  # parameters that have a gradient, and their states
 
+STEPS = {"step": 0.0}  # the counter that most optimisers have
+
 # What others keep in a group besides its options.
 _OF_OTHERS = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr")
 
@@ -78,6 +80,8 @@ class Optimizer:
                 raise ValueError(
                     f"{name}: there is no option {key!r}; there are {', '.join(self.defaults)}"
                 )
+        for param in params:
+            self._check_parameter(param)
         known = {id(param) for param in self.params}
         if any(id(param) in known for param in params):
             raise ValueError(f"{name}: a parameter can be in one group only")
@@ -119,8 +123,14 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, so that the next `backward` starts anew."""
         for param in self.params:
-            param.grad = None if set_to_none else Tensor(
-                np.zeros(param.shape, param.dtype.numpy), device=param.device, requires_grad=False
+            param.grad = (
+                None
+                if set_to_none
+                else Tensor(
+                    np.zeros(param.shape, param.dtype.numpy),
+                    device=param.device,
+                    requires_grad=False,
+                )
             )
 
     # The step
@@ -177,9 +187,7 @@ class Optimizer:
             self._shared[f"{place}.{i}"] = value
         return pace
 
-    def _counted(
-        self, group: ParamGroup, alike: Used, old: State, new: State
-    ) -> dict[str, Tensor]:
+    def _counted(self, group: ParamGroup, alike: Used, old: State, new: State) -> dict[str, Tensor]:
         """Puts counters one step further, for these parameters and no others that have them."""
         name = next(iter(old))
         if len(alike) == sum(state[name] is old[name] for state in group.states):
@@ -190,9 +198,7 @@ class Optimizer:
             state.update(new)
         return new
 
-    def _change(
-        self, now: Numbers, pace: tuple[Tensor, ...], param: Tensor, state: State
-    ) -> None:
+    def _change(self, now: Numbers, pace: tuple[Tensor, ...], param: Tensor, state: State) -> None:
         """Moves one parameter. Half precision is for storing it, not for computing."""
         value, gradient = param, param.grad
         assert gradient is not None
@@ -229,6 +235,9 @@ class Optimizer:
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         """Raises if options do not go together."""
+
+    def _check_parameter(self, param: Tensor) -> None:
+        """Raises if a parameter is none that can be trained."""
 
     # State
 
@@ -324,7 +333,7 @@ class OptimizerGroup:
 
     >>> from gradlet import Tensor, nn
     >>> a, b = Tensor([1.0]), Tensor([2.0])
-    >>> opt = OptimizerGroup(nn.optim.SGD([a], lr=0.5), nn.optim.Adam([b], lr=1.0))
+    >>> opt = OptimizerGroup(nn.optim.SGD([a], lr=0.5), nn.optim.Lion([b], lr=1.0))
     >>> _ = (a * b).sum().backward(); opt.step(); a.tolist(), b.tolist()
     ([0.0], [1.0])
     """

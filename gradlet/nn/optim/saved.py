@@ -1,7 +1,7 @@
 """An optimiser's state in PyTorch's layout: taken out, checked, and put back.
 
-    {"state": {0: {"step": ..., "exp_avg": ...}, ...},
-     "param_groups": [{"lr": 0.001, ..., "params": [0, 1]}, ...]}
+{"state": {0: {"step": ..., "exp_avg": ...}, ...},
+ "param_groups": [{"lr": 0.001, ..., "params": [0, 1]}, ...]}
 """
 
 from __future__ import annotations
