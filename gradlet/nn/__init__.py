@@ -1,6 +1,6 @@
 """Layers, losses, optimisers, state and data, built from `Tensor` alone."""
 
-from gradlet.nn import data, functional, optim, state
+from gradlet.nn import data, functional, optim, state, utils
 from gradlet.nn.functional import (
     avg_pool2d,
     binary_cross_entropy,
@@ -101,4 +101,5 @@ __all__ = [
     "softplus",
     "state",
     "tanh",
+    "utils",
 ]

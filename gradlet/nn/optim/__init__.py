@@ -4,6 +4,7 @@ from gradlet.nn.optim import lr_scheduler
 from gradlet.nn.optim.adam import Adam, AdamW
 from gradlet.nn.optim.adam_kin import Adamax, NAdam, RAdam
 from gradlet.nn.optim.adaptive import Adadelta, Adagrad, RMSprop
+from gradlet.nn.optim.ema import EMA, AveragedModel, get_ema_avg_fn, get_swa_avg_fn
 from gradlet.nn.optim.groups import ParamGroup
 from gradlet.nn.optim.layerwise import LAMB, LARS
 from gradlet.nn.optim.lion import Lion
@@ -47,6 +48,10 @@ __all__ = [
     "ParamGroup",
     "RAdam",
     "RMSprop",
+    "EMA",
+    "AveragedModel",
+    "get_ema_avg_fn",
+    "get_swa_avg_fn",
     "lr_scheduler",
     "ChainedScheduler",
     "ConstantLR",

@@ -32,7 +32,10 @@ class LRScheduler:
     """
 
     # What changes outside of recorded steps, and is nothing to them.
-    not_state = ("last_epoch", "_last_lr", "_step_count", "_beginning", "T_cur", "T_i")
+    not_state: ClassVar[tuple[str, ...]] = (
+        *("last_epoch", "_last_lr", "_step_count", "_beginning"),
+        *("T_cur", "T_i", "best", "cooldown_counter", "num_bad_epochs"),
+    )
 
     not_saved: ClassVar[tuple[str, ...]] = ("optimizer", "_beginning")
 

@@ -140,8 +140,6 @@ class ReduceLROnPlateau(LRScheduler):
     [1.0, 1.0, 1.0, 0.5, 0.5]
     """
 
-    not_state = ("last_epoch", "_last_lr", "best", "cooldown_counter", "num_bad_epochs")
-
     def __init__(
         self,
         optimizer: Optimizer,

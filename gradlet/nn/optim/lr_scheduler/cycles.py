@@ -161,13 +161,13 @@ class OneCycleLR(CyclesMomentum):
                 f"OneCycleLR.step: the cycle has {self.total_steps} steps, and this is number "
                 f"{self.last_epoch}; make it with as many steps as there will be"
             )
-        share, rates, momenta = self._phase()
+        share, (start, end), (before, after) = self._phase()
         blend = _STRATEGIES[self.anneal_strategy]
         groups = self.optimizer.param_groups
         if self.cycle_momentum:
             for group in groups:
-                self._set_momentum(group, blend(*(group[name] for name in momenta), share))
-        return [blend(*(group[name] for name in rates), share) for group in groups]
+                self._set_momentum(group, blend(group[before], group[after], share))
+        return [blend(group[start], group[end], share) for group in groups]
 
     def _phase(self) -> tuple[float, tuple[str, str], tuple[str, str]]:
         """(how much of a phase is over, rates at its ends, momenta at its ends)."""
