@@ -28,8 +28,9 @@ from gradlet.nn.optim.lr_scheduler import (
     StepLR,
 )
 from gradlet.nn.optim.muon import Muon
-from gradlet.nn.optim.optimizer import Optimizer, OptimizerGroup
+from gradlet.nn.optim.optimizer import Optimizer
 from gradlet.nn.optim.sgd import SGD
+from gradlet.nn.optim.together import OptimizerGroup
 
 __all__ = [
     "LAMB",

@@ -34,8 +34,6 @@ class Muon(Optimizer):
     [['0.89', '0.00'], ['0.00', '0.89']]
     """
 
-    counts = ("ns_steps",)
-
     def __init__(
         self,
         params: Any,
@@ -61,6 +59,9 @@ class Muon(Optimizer):
             )
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
+        steps = options["ns_steps"]
+        if not isinstance(steps, int) or not 0 < steps < 100:
+            raise ValueError(f"Muon: ns_steps must be an int from 1 to 99, not {steps!r}")
         if options["adjust_lr_fn"] not in _ADJUSTMENTS:
             raise ValueError(
                 f"Muon: adjust_lr_fn must be one of {_ADJUSTMENTS}, not {options['adjust_lr_fn']!r}"

@@ -23,6 +23,20 @@ Used = list[tuple[Tensor, State]]  # parameters that have a gradient, and their 
 
 STEPS = {"step": 0.0}  # the counter that most optimisers have
 
+# Of what kind options are: numbers of at least 0, unless they are here.
+_FLAGS = {
+    "adam",
+    "amsgrad",
+    "centered",
+    "classic",
+    "decoupled_weight_decay",
+    "maximize",
+    "nesterov",
+}
+_LENGTHS = {"betas": 2, "ns_coefficients": 3}
+_OTHERS = ("adjust_lr_fn", "ns_steps")
+_RANGES = {"rho": (0.0, 1.0), "alpha": (0.0, 1.0), "dampening": (-math.inf, math.inf)}
+
 # What others keep in a group besides its options.
 _OF_OTHERS = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr")
 
@@ -47,9 +61,8 @@ class Optimizer:
     # and what these are at first.
     counters: ClassVar[dict[str, float]] = {}
 
-    # What a parameter may be without, and options that are whole numbers.
+    # What of its memory a parameter may be without.
     optional: ClassVar[tuple[str, ...]] = ()
-    counts: ClassVar[tuple[str, ...]] = ()
 
     # Of no consequence for a recorded step.
     not_state = ("defaults", "_warned", "_stepped")
@@ -276,24 +289,24 @@ class Optimizer:
     # Checks
 
     def _option(self, name: str, value: Any) -> Any:
-        """An option as it is kept: numbers as floats, but for those that count something.
+        """An option as it is kept: numbers as floats.
 
         Raises:
             TypeError, ValueError: it cannot have this value.
         """
-        of, default = type(self).__name__, self.defaults[name]
-        if isinstance(default, tuple):
-            if not isinstance(value, tuple | list) or len(value) != len(default):
-                raise ValueError(f"{of}: {name} must be {len(default)} numbers, not {value!r}")
+        of = type(self).__name__
+        if name in _OTHERS:
+            return value
+        if name in _FLAGS:
+            if not isinstance(value, bool):
+                raise TypeError(f"{of}: {name} must be True or False, not {value!r}")
+            return value
+        if name in _LENGTHS:
+            if not isinstance(value, tuple | list) or len(value) != _LENGTHS[name]:
+                raise ValueError(f"{of}: {name} must be {_LENGTHS[name]} numbers, not {value!r}")
             if name == "betas" and not all(0 <= beta < 1 for beta in value):
                 raise ValueError(f"{of}: betas must be in [0, 1), not {value}")
             return tuple(float(part) for part in value)
-        if isinstance(default, bool) or default is None or isinstance(default, str):
-            if isinstance(default, bool) and not isinstance(value, bool):
-                raise TypeError(f"{of}: {name} must be True or False, not {value!r}")
-            return value
-        if name in self.counts:
-            return int(value)
         low, high = _RANGES.get(name, (0.0, math.inf))
         if not low <= value <= high:
             wanted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
@@ -323,41 +336,6 @@ class Optimizer:
             "is. Call loss.backward() before step(), and check that the loss depends on it.",
             stacklevel=4,
         )
-
-
-_RANGES = {"rho": (0.0, 1.0), "alpha": (0.0, 1.0), "dampening": (-math.inf, math.inf)}
-
-
-class OptimizerGroup:
-    """Several optimisers that step together, such as Muon for matrices and AdamW for the rest.
-
-    >>> from gradlet import Tensor, nn
-    >>> a, b = Tensor([1.0]), Tensor([2.0])
-    >>> opt = OptimizerGroup(nn.optim.SGD([a], lr=0.5), nn.optim.Lion([b], lr=1.0))
-    >>> _ = (a * b).sum().backward(); opt.step(); a.tolist(), b.tolist()
-    ([0.0], [1.0])
-    """
-
-    def __init__(self, *optimizers: Optimizer) -> None:
-        self.optimizers = optimizers
-
-    def __getitem__(self, i: int) -> Optimizer:
-        return self.optimizers[i]
-
-    @property
-    def params(self) -> list[Tensor]:
-        """The tensors that are trained."""
-        return [param for optimizer in self.optimizers for param in optimizer.params]
-
-    def zero_grad(self) -> None:
-        """Forgets the gradients."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-
-    def step(self) -> None:
-        """Each optimiser's step."""
-        for optimizer in self.optimizers:
-            optimizer.step()
 
 
 # Helpers of optimisers
