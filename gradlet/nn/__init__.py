@@ -12,6 +12,7 @@ from gradlet.nn import (
     state,
 )
 from gradlet.nn.activations import *  # noqa: F403
+from gradlet.nn import data, functional, optim, state, utils
 from gradlet.nn.functional import (
     avg_pool2d,
     binary_cross_entropy,
@@ -104,6 +105,7 @@ __all__ = [
     "softplus",
     "state",
     "tanh",
+    "utils",
 ]
 __all__ += activations.__all__
 __all__ += losses.__all__

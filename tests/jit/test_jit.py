@@ -378,7 +378,9 @@ def test_old_values_are_not_kept() -> None:
     for _ in range(3):  # with a gradient before, from the second on
         step(x)
     gc.collect()
-    old = [weakref.ref(t.node.arg) for t in (w, *opt.mean, *opt.square)]
+    old = [
+        weakref.ref(t.node.arg) for t in (w, opt.state[0]["exp_avg"], opt.state[0]["exp_avg_sq"])
+    ]
     old.append(weakref.ref(w.grad))
     step(x)
     gc.collect()
