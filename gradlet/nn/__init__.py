@@ -1,6 +1,7 @@
 """Layers, losses, optimisers, state and data, built from `Tensor` alone."""
 
 from gradlet.nn import data, functional, optim, state
+from gradlet.nn.cells import GRUCell, LSTMCell, RNNCell
 from gradlet.nn.functional import (
     avg_pool2d,
     binary_cross_entropy,
@@ -35,6 +36,7 @@ from gradlet.nn.layers import (
     Linear,
     Sequential,
 )
+from gradlet.nn.recurrent import GRU, LSTM, RNN
 from gradlet.nn.spatial import (
     AvgPool1d,
     AvgPool2d,
@@ -53,6 +55,9 @@ from gradlet.nn.spatial import (
 )
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -67,12 +72,15 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "Identity",
+    "LSTMCell",
     "LayerNorm",
     "Linear",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "RNNCell",
     "Sequential",
     "Unflatten",
     "avg_pool2d",
