@@ -1,6 +1,6 @@
 """Layers, losses, optimisers, state and data, built from `Tensor` alone."""
 
-from gradlet.nn import data, functional, optim, state
+from gradlet.nn import data, functional, init, optim, state
 from gradlet.nn.cells import GRUCell, LSTMCell, RNNCell
 from gradlet.nn.functional import (
     avg_pool2d,
@@ -109,6 +109,7 @@ __all__ = [
     "elu",
     "functional",
     "gelu",
+    "init",
     "leaky_relu",
     "linear",
     "log_softmax",
