@@ -1,6 +1,7 @@
 """Layers, losses, optimisers, state and data, built from `Tensor` alone."""
 
 from gradlet.nn import data, functional, init, optim, state
+from gradlet.nn.attention import MultiheadAttention
 from gradlet.nn.cells import GRUCell, LSTMCell, RNNCell
 from gradlet.nn.functional import (
     avg_pool2d,
@@ -62,6 +63,13 @@ from gradlet.nn.spatial import (
     MaxPool3d,
     Unflatten,
 )
+from gradlet.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "GRU",
@@ -95,9 +103,15 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MultiheadAttention",
     "RMSNorm",
     "RNNCell",
     "Sequential",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "avg_pool2d",
     "binary_cross_entropy",
