@@ -3,6 +3,7 @@
 from gradlet.nn import data, functional, init, optim, state
 from gradlet.nn.attention import MultiheadAttention
 from gradlet.nn.cells import GRUCell, LSTMCell, RNNCell
+from gradlet.nn.containers import ModuleDict, ModuleList, Sequential
 from gradlet.nn.functional import (
     avg_pool2d,
     binary_cross_entropy,
@@ -28,11 +29,11 @@ from gradlet.nn.functional import (
     tanh,
 )
 from gradlet.nn.layers import (
+    Bilinear,
     Conv2d,
     Dropout,
     Embedding,
     Linear,
-    Sequential,
 )
 from gradlet.nn.normalization import (
     BatchNorm,
@@ -82,6 +83,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -103,6 +105,8 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "ModuleDict",
+    "ModuleList",
     "MultiheadAttention",
     "RMSNorm",
     "RNNCell",

@@ -6,8 +6,7 @@ Initial values, names and shapes of the tensors are PyTorch's, so that saved mod
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Self
 
 import numpy as np
 
@@ -42,6 +41,41 @@ class Linear:
     def __repr__(self) -> str:
         out_features, in_features = self.weight.shape
         return f"Linear({in_features}, {out_features}{unless(self.bias, ', bias=False')})"
+
+
+class Bilinear:
+    """x1 A x2 + b for each matrix A of the weight.
+
+    Attributes:
+        weight: (out_features, in1_features, in2_features), even over ±1/sqrt(in1_features).
+        bias: (out_features,), likewise, or None.
+
+    >>> Bilinear(3, 4, 2)(Tensor.ones(5, 3), Tensor.ones(5, 4)).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
+    ) -> None:
+        if in1_features < 1:
+            raise ValueError(f"Bilinear: {in1_features=} must be at least 1")
+        self.weight = fan_in_uniform((out_features, in1_features, in2_features), in1_features)
+        self.bias = fan_in_uniform((out_features,), in1_features) if bias else None
+
+    def __call__(self, input1: Tensor, input2: Tensor) -> Tensor:
+        """(..., in1_features) and (..., in2_features) to (..., out_features)."""
+        _, first, second = self.weight.shape
+        fits = input1.shape[-1:] == (first,) and input2.shape[-1:] == (second,)
+        if not fits or input1.shape[:-1] != input2.shape[:-1]:
+            raise ValueError(
+                f"{self!r}: the inputs have shapes {input1.shape} and {input2.shape}, and "
+                f"(..., {first}) and (..., {second}) are wanted"
+            )
+        return input1.bilinear(input2, self.weight, self.bias)
+
+    def __repr__(self) -> str:
+        out_features, first, second = self.weight.shape
+        return f"Bilinear({first}, {second}, {out_features}{unless(self.bias, ', bias=False')})"
 
 
 class Conv2d:
@@ -106,6 +140,10 @@ class Conv2d:
 class Embedding:
     """A learned vector for each of a number of ids.
 
+    Args:
+        padding_idx: an id whose vector starts as zeros and gets no gradient.
+        max_norm: is refused; PyTorch writes into the weight with it whenever vectors are looked up.
+
     Attributes:
         weight: (num_embeddings, embedding_dim), normally distributed.
 
@@ -113,8 +151,44 @@ class Embedding:
     (1, 3, 4)
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
-        self.weight = Tensor.randn(num_embeddings, embedding_dim, requires_grad=True)
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+    ) -> None:
+        if max_norm is not None:
+            raise ValueError(
+                "Embedding: max_norm is not there; after opt.step(), let "
+                "weight.assign(weight * (max_norm / weight.norm(dim=1, keepdim=True)).clamp(max=1))"
+            )
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ValueError(f"Embedding: {padding_idx=} is none of {num_embeddings} ids")
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        weight = Tensor.randn(num_embeddings, embedding_dim, requires_grad=True)
+        if padding_idx is not None:
+            ids = Tensor.arange(num_embeddings).reshape(-1, 1)
+            weight.assign((ids == self.padding_idx).where(0.0, weight))
+        self.weight = weight
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None
+    ) -> Self:
+        """A layer with a copy of these vectors, (number of ids, width); not trained if frozen.
+
+        >>> Embedding.from_pretrained(Tensor([[1.0, 2.0], [3.0, 4.0]]))(Tensor([1])).tolist()
+        [[3.0, 4.0]]
+        """
+        if embeddings.ndim != 2:
+            raise ValueError(
+                f"Embedding.from_pretrained: embeddings have shape {embeddings.shape}, and "
+                "(number of ids, width) is wanted"
+            )
+        layer = cls(embeddings.shape[0], embeddings.shape[1], padding_idx)
+        layer.weight = embeddings.zeros_like(requires_grad=not freeze).assign(embeddings)
+        return layer
 
     def __call__(self, ids: Tensor) -> Tensor:
         """Integers of any shape to (..., embedding_dim).
@@ -133,8 +207,11 @@ class Embedding:
                 f"{self.weight.device!r}; move one with .to()"
             )
         # Not self.weight[ids], where ids below zero would count from the end.
-        rows = build.gather(self.weight.node, (build.cast(ids.node, dtypes.int64),))
-        return self.weight._result(rows)
+        found = build.gather(self.weight.node, (build.cast(ids.node, dtypes.int64),))
+        rows = self.weight._result(found)
+        if self.padding_idx is None:
+            return rows
+        return (ids == self.padding_idx).unsqueeze(-1).where(rows.detach(), rows)
 
     def __repr__(self) -> str:
         count, width = self.weight.shape
@@ -155,28 +232,6 @@ class Dropout:
 
     def __repr__(self) -> str:
         return f"Dropout({self.p})"
-
-
-class Sequential(list[Callable[[Any], Any]]):
-    """A list of layers, or of any functions, that is called from first to last.
-
-    >>> Sequential(Linear(3, 8), Tensor.relu, Linear(8, 1))(Tensor.ones(2, 3)).shape
-    (2, 1)
-    """
-
-    def __init__(self, *layers: Callable[[Any], Any] | Iterable[Callable[[Any], Any]]) -> None:
-        given = layers[0] if len(layers) == 1 and isinstance(layers[0], list | tuple) else layers
-        super().__init__(given)  # type: ignore[arg-type]
-
-    def __call__(self, x: Any) -> Any:
-        """What the last layer makes of what the others have made of `x`."""
-        for layer in self:
-            x = layer(x)
-        return x
-
-    def __repr__(self) -> str:
-        lines = "".join(f"  {layer!r},\n" for layer in self)
-        return f"Sequential(\n{lines})"
 
 
 # Helpers

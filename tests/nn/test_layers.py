@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gradlet import Tensor, nn
+from tests.helpers import check
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +110,66 @@ def test_embedding() -> None:
     np.testing.assert_array_equal(y.numpy(), expected.detach().numpy())
     assert layer.weight.grad is not None
     np.testing.assert_allclose(layer.weight.grad.numpy(), reference.weight.grad.numpy(), rtol=1e-6)
+
+
+def test_embedding_with_padding() -> None:
+    layer, reference = nn.Embedding(5, 3, -1), torch.nn.Embedding(5, 3, padding_idx=-1)
+    np.testing.assert_array_equal(layer.weight.numpy() == 0, reference.weight.detach() == 0)
+    copy_weights(reference, layer)
+    opt, reference_opt = nn.optim.SGD([layer]), torch.optim.SGD(reference.parameters(), 0.001)
+    for ids in ([[4, 0], [1, 4]], [[4, 4], [2, 2]]):
+        opt.zero_grad()
+        reference_opt.zero_grad()
+        (layer(Tensor(ids)) ** 2).sum().backward()
+        (reference(torch.tensor(ids)) ** 2).sum().backward()
+        given, known = layer.weight.grad, reference.weight.grad
+        np.testing.assert_allclose(given.numpy(), known.numpy(), rtol=1e-5)
+        opt.step()
+        reference_opt.step()
+    np.testing.assert_allclose(layer.weight.numpy(), reference.weight.detach(), rtol=1e-5)
+
+
+def test_pretrained_embedding() -> None:
+    vectors = Tensor(array(4, 3))
+    frozen = nn.Embedding.from_pretrained(vectors)
+    trained = nn.Embedding.from_pretrained(vectors, freeze=False, padding_idx=0)
+    assert not nn.state.get_parameters(frozen) and nn.state.get_parameters(trained)
+    np.testing.assert_array_equal(trained(Tensor([0, 3])).numpy(), array(4, 3)[[0, 3]])
+    trained(Tensor([0, 3])).sum().backward()
+    assert trained.weight.grad is not None and vectors.grad is None
+    assert trained.weight.grad.numpy().sum(1).tolist() == [0, 0, 0, 3]
+
+
+def test_embedding_arguments_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="padding_idx=5 is none of 5 ids"):
+        nn.Embedding(5, 3, 5)
+    with pytest.raises(ValueError, match="max_norm"):
+        nn.Embedding(5, 3, max_norm=1.0)
+    with pytest.raises(ValueError, match=r"embeddings have shape \(3,\)"):
+        nn.Embedding.from_pretrained(Tensor.ones(3))
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}])
+@pytest.mark.parametrize("lead", [(), (2,), (2, 1)])
+def test_bilinear(lead: tuple[int, ...], options: dict[str, bool]) -> None:
+    layer, reference = nn.Bilinear(3, 4, 5, **options), torch.nn.Bilinear(3, 4, 5, **options)
+    copy_weights(reference, layer)
+    weights = [p.detach().numpy() for p in reference.parameters()]
+
+    def ours(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        layer.weight, layer.bias = weight, bias
+        return layer(x, y)
+
+    def theirs(x: Any, y: Any, weight: Any, bias: Any = None) -> Any:
+        return torch.nn.functional.bilinear(x, y, weight, bias)
+
+    check(ours, theirs, array(*lead, 3), array(*lead, 4), *weights)
+
+
+def test_bilinear_of_what_does_not_fit() -> None:
+    for shape in ((2, 3), (3, 4)):
+        with pytest.raises(ValueError, match=r"Bilinear\(3, 4, 5\): the inputs have shapes"):
+            nn.Bilinear(3, 4, 5)(Tensor.ones(2, 3), Tensor.ones(shape))
 
 
 @pytest.mark.parametrize("bad", [-1, 7])
