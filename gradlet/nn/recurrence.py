@@ -7,11 +7,11 @@ steps use is one product over all of time, not the sum of a product for each ste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gradlet.grad.vjp import pull_back
 from gradlet.ir import build
-from gradlet.ir.node import Node, rewrite, with_sources
+from gradlet.ir.node import Node, topological, with_sources
 from gradlet.nn.cells import States, Step
 from gradlet.tensor.tensor import Tensor
 from gradlet.transforms.custom import custom_vjp
@@ -36,8 +36,12 @@ def unroll(step: Step, x: Tensor, states: States, weights: Weights) -> tuple[Ten
     def forward(x: Tensor, states: States, weights: Weights) -> tuple:
         weight, bias, projection = weights
         passed, raw = [states], []
+        after: _Traced | None = None
         for t in range(x.shape[0]):
-            hidden, *others = step(at(x, t), states[0].linear(weight.T, bias), states)
+            given = (at(x, t), states[0].linear(weight.T, bias), *states)
+            if after is None:
+                after = _Traced(lambda x, h, *states: step(x, h, states), given)
+            hidden, *others = after(*given)
             raw.append(hidden)
             states = (hidden if projection is None else hidden @ projection.T, *others)
             passed.append(states)
@@ -76,17 +80,19 @@ def _backward(
 ) -> tuple:
     """Cotangents of x, of the first states and of the weights, from the last step to the first."""
     weight, bias, projection = weights
-    pull = _Pull(step, x, passed[0], raw[0])
+    pull: _Traced | None = None
     to_x, to_h, to_projected = [], [], []
     for t in reversed(range(x.shape[0])):
         g_hidden = g_states[0] + at(g_outputs, t)
         to_projected.append(g_hidden)
         if projection is not None:
             g_hidden = g_hidden @ projection
-        states = passed[t]
-        h = states[0].linear(weight.T, bias)
-        g_x, g_h, g_states = pull(at(x, t), h, states, (g_hidden, *g_states[1:]))
-        g_states = (g_states[0] + g_h @ weight, *g_states[1:])
+        given = (at(x, t), passed[t][0].linear(weight.T, bias), *passed[t])
+        cotangents = (g_hidden, *g_states[1:])
+        if pull is None:
+            pull = _Traced(_pull_of(step, len(given)), (*given, *cotangents))
+        g_x, g_h, g_last, *g_others = pull(*given, *cotangents)
+        g_states = (g_last + g_h @ weight, *g_others)
         to_x.append(g_x)
         to_h.append(g_h)
     g_h = Tensor.stack(to_h[::-1])
@@ -104,33 +110,39 @@ def _over_time(g: Tensor, x: Tensor) -> Tensor:
     return g.flatten(0, 1).T @ x.flatten(0, 1)
 
 
-class _Pull:
-    """From cotangents of the states after a step to those of what it was made from.
+def _pull_of(step: Step, inputs: int) -> Callable[..., list[Tensor]]:
+    """A function of what a step is given and of cotangents of what it gives to the former's."""
 
-    The gradient of a step is found once, for placeholders in which each step then puts its own.
-    """
-
-    def __init__(self, step: Step, x: Tensor, states: States, raw: Tensor) -> None:
-        kinds = [x[0], x[0], *states, raw, *states[1:]]
-        self.places = [build.param(i, kind.dtype, kind.shape) for i, kind in enumerate(kinds)]
-        cells = [Tensor.from_node(place, x.device) for place in self.places]
-        count = 2 + len(states)
-        inputs, given = self.places[:count], self.places[count:]
-        made = step(cells[0], cells[1], tuple(cells[2:count]))
-        found = pull_back([state.node for state in made], given, inputs)
-        self.found = [
-            build.full_like(place, 0) if part is None else part
-            for part, place in zip(found, inputs, strict=True)
+    def pull(*cells: Tensor) -> list[Tensor]:
+        x, h, *states = given = cells[:inputs]
+        roots = [state.node for state in step(x, h, tuple(states))]
+        cotangents = [cell.node for cell in cells[inputs:]]
+        found = pull_back(roots, cotangents, [cell.node for cell in given])
+        return [
+            cell.zeros_like() if part is None else cell._result(part)
+            for part, cell in zip(found, given, strict=True)
         ]
 
-    def __call__(
-        self, x: Tensor, h: Tensor, states: States, given: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor, States]:
-        actual = [tensor.node for tensor in (x, h, *states, *given)]
-        values = dict(zip(self.places, actual, strict=True))
+    return pull
 
-        def rule(current: Node, src: tuple[Node, ...]) -> Node:
-            return values.get(current) or with_sources(current, src)
 
-        g_x, g_h, *g_states = (x._result(made) for made in rewrite(self.found, rule))
-        return g_x, g_h, tuple(g_states)
+class _Traced:
+    """A function that runs once, on placeholders in which each call puts its own tensors.
+
+    Building a graph by rewriting takes less time than by running its operators again.
+    """
+
+    def __init__(self, function: Callable[..., Sequence[Tensor]], like: Sequence[Tensor]) -> None:
+        self.places = [build.param(i, tensor.dtype, tensor.shape) for i, tensor in enumerate(like)]
+        with Tensor.enable_grad():
+            made = function(*(Tensor.from_node(place, like[0].device) for place in self.places))
+        self.results = [tensor.node for tensor in made]
+        self.order = topological(self.results)
+
+    def __call__(self, *given: Tensor) -> list[Tensor]:
+        made: dict[Node, Node] = {}
+        places = dict(zip(self.places, (tensor.node for tensor in given), strict=True))
+        for current in self.order:
+            found = places.get(current)
+            made[current] = found or with_sources(current, tuple(made[s] for s in current.src))
+        return [given[0]._result(made[result]) for result in self.results]
