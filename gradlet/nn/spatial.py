@@ -14,6 +14,11 @@ from gradlet.nn.layers import check_groups, fan_in_uniform
 from gradlet.tensor.tensor import Tensor
 from gradlet.tensor.windows import Extents
 
+__all__ = [
+    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    "Flatten", "Identity", "Unflatten",
+]  # fmt: skip
+
 
 class _Convolution:
     """What convolutions have in common."""
