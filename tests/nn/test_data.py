@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from gradlet.nn import data, download
+from gradlet.nn.data import images
 from gradlet.nn.idx import DamagedFileError, read_idx
 
 
@@ -69,12 +70,12 @@ def mirror(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Mirror:
     monkeypatch.setattr(urllib.request, "urlopen", found.open)
     for name in ("FASHION", "MNIST"):
         source = dataclasses.replace(
-            getattr(data, name),
+            getattr(images, name),
             installed=None,
             mirrors=("http://down/", "http://mirror/"),
             checksums=tuple(hashlib.sha256(c).hexdigest() for c in data_files().values()),
         )
-        monkeypatch.setattr(data, name, source)
+        monkeypatch.setattr(images, name, source)
     return found
 
 
@@ -137,8 +138,8 @@ def test_where_a_package_installs_it(
     tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "installed", data_files())
-    source = dataclasses.replace(data.FASHION, installed=tmp_path / "installed")
-    monkeypatch.setattr(data, "FASHION", source)
+    source = dataclasses.replace(images.FASHION, installed=tmp_path / "installed")
+    monkeypatch.setattr(images, "FASHION", source)
     check(data.fashion_mnist())
     assert mirror.asked == []
 
@@ -159,7 +160,7 @@ def test_a_download_goes_on_where_it_was_cut_off(cache: Path, mirror: Mirror) ->
         data.mnist()
     mirror.files, mirror.asked = files, []
     check(data.mnist())
-    assert mirror.asked == [base + data.FILES[3] for base in data.MNIST.mirrors]
+    assert mirror.asked == [base + data.FILES[3] for base in images.MNIST.mirrors]
 
 
 def test_a_wrong_checksum_leaves_nothing(cache: Path, mirror: Mirror) -> None:
@@ -240,7 +241,7 @@ def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch, mirror: Mi
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(ValueError, match="'cifar'; there are fashion, mnist, digits"):
+    with pytest.raises(ValueError, match="'cifar'; there are fashion, mnist, cifar10, digits"):
         data.load("cifar")
 
 
