@@ -5,8 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+# What Python's reader of zip archives raises, in the middle of a file, for one that is damaged:
+# OSError for places before its start, RuntimeError for entries that are encrypted.
+DAMAGED_ZIP = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError)
 
 
 @contextlib.contextmanager

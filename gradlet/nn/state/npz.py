@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from gradlet.base import dtypes
-from gradlet.nn.files import replacing
+from gradlet.nn.files import DAMAGED_ZIP, replacing
 from gradlet.tensor.tensor import Tensor
 
 _HEADERS = {
@@ -64,10 +63,7 @@ def load_npz(
                     "max_bytes"
                 )
             arrays = {e.filename.removesuffix(".npy"): _array(archive, e) for e in entries}
-    except (
-        ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError,
-        RuntimeError,
-    ) as error:  # fmt: skip
+    except (*DAMAGED_ZIP, TypeError) as error:
         raise ValueError(f"load_npz: {source} cannot be read: {error}") from error
     return {name: Tensor(array, device=device) for name, array in arrays.items()}
 

@@ -239,6 +239,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "TUPLE1": lambda m, arg: m.stack.append(_pop_items(m, 1)),
     "TUPLE2": lambda m, arg: m.stack.append(_pop_items(m, 2)),
     "TUPLE3": lambda m, arg: m.stack.append(_pop_items(m, 3)),
+    "FROZENSET": lambda m, arg: m.stack.append(frozenset(map(_hashable, m.pop_to_mark()))),
     "DICT": lambda m, arg: m.stack.append(_pairs(m.pop_to_mark())),
     "SETITEM": lambda m, arg: m.update(list(_pop_items(m, 2))),
     "SETITEMS": lambda m, arg: m.update(m.pop_to_mark()),

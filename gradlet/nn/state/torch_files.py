@@ -20,6 +20,7 @@ import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
+from gradlet.nn.files import DAMAGED_ZIP
 from gradlet.nn.state.mapped import MappedFile, Region, lazy_tensor
 from gradlet.nn.state.pickles import PLAIN, Makers, Name, RefusedPickleError, read_pickle
 from gradlet.tensor.tensor import Tensor
@@ -75,7 +76,7 @@ def torch_load(path: str | Path, device: str | None = None) -> Any:
             f"torch_load: {source} is refused: {error}. Save tensors alone: "
             "torch.save(model.state_dict(), path)."
         ) from error
-    except (ValueError, zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+    except (*DAMAGED_ZIP, struct.error) as error:
         raise ValueError(
             f"torch_load: {source} ({len(file)} bytes) cannot be read: {error}. Copy or download "
             "it again, or save it anew with PyTorch."
