@@ -224,7 +224,10 @@ def _read(path: Path, device: str | None) -> tuple[dict[str, Any], tuple[int, in
         if content["version"] != _VERSION:
             raise ValueError(f"its version is {content['version']}, and this gradlet reads 1")
         seed, calls = content[_RNG]
-        return _unpacked(content["state"], tensors), (int(seed), int(calls))
+        tree = _unpacked(content["state"], tensors)
+        if not isinstance(tree, dict):
+            raise ValueError("its state is no dict")
+        return tree, (int(seed), int(calls))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"load_checkpoint: {path} is damaged ({error!r}); use an older checkpoint"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.numpy
 
 from gradlet.base import dtypes
 from gradlet.nn.files import replacing
@@ -33,6 +32,7 @@ _STORED = {
     "F32": dtypes.float32,
     "F64": dtypes.float64,
 }
+_KINDS = {dtype: kind for kind, dtype in _STORED.items()}
 
 
 # Writing
@@ -43,18 +43,32 @@ def safe_save(
 ) -> None:
     """Writes tensors to a safetensors file, which replaces `path` once it is whole.
 
+    Args:
+        metadata: text by name, which `safe_open` gives back.
+
     Raises:
         OSError: the file cannot be written; one that was there is still as it was.
     """
+    if "__metadata__" in state:
+        raise ValueError("safe_save: no tensor can be named __metadata__ in a safetensors file")
     tensors = list(state.values())
     if tensors:
         tensors[0].realize(*tensors[1:])
-    arrays = {name: tensor.numpy() for name, tensor in state.items()}
-    with replacing(Path(path)) as temporary:
-        try:
-            safetensors.numpy.save_file(arrays, temporary, metadata)
-        except safetensors.SafetensorError as error:
-            raise OSError(f"safe_save: {path} cannot be written ({error})") from error
+    # The widest elements first, so that each lies at a multiple of its size.
+    ordered = sorted(state, key=lambda name: -state[name].dtype.itemsize)
+    header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    end = 0
+    for name in ordered:
+        tensor, start = state[name], end
+        end += tensor.nbytes()
+        kind = _KINDS[tensor.dtype]
+        header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": (start, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in ordered:
+            file.write(state[name].numpy().tobytes())
 
 
 def safe_save_sharded(
