@@ -36,9 +36,9 @@ class TensorDataset:
 
     def __init__(self, *arrays: Any) -> None:
         self.arrays = [a.numpy() if isinstance(a, Tensor) else np.asarray(a) for a in arrays]
-        lengths = [len(a) if a.ndim else 0 for a in self.arrays]
-        if not lengths or len(set(lengths)) > 1:
-            raise ValueError(f"TensorDataset: needs arrays of one length, and was given {lengths}")
+        shapes = [array.shape for array in self.arrays]
+        if not shapes or () in shapes or len({shape[0] for shape in shapes}) > 1:
+            raise ValueError(f"TensorDataset: needs arrays of one length, not of shapes {shapes}")
 
     def __len__(self) -> int:
         return len(self.arrays[0])

@@ -119,7 +119,7 @@ def cifar10() -> Split:
     if not archive.is_file():
         _download("cifar-10", CIFAR_MIRRORS, archive, CIFAR_CHECKSUM)
     try:
-        with tarfile.open(archive) as opened:
+        with tarfile.open(archive, "r:gz") as opened:
             parts = [_cifar_part(archive, opened, name) for name in CIFAR_FILES]
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise damaged(archive, f"it cannot be unpacked ({error})") from error

@@ -96,7 +96,7 @@ class DataLoader:
         self.collate_fn = collate_fn
         self._whole = None if collate_fn else _whole_batches(self.dataset)
         self._epoch = self._batch = 0
-        self._resumes = False  # the next `for` goes on in the middle of this epoch
+        self._begun = False  # a `for` has taken up this epoch
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -104,9 +104,9 @@ class DataLoader:
         return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        if self._batch and not self._resumes:  # the last `for` was left early
+        if self._begun:  # and that `for` was left early, or is still going on
             self._epoch, self._batch = self._epoch + 1, 0
-        self._resumes = False
+        self._begun = True
         return self._batches(self._epoch, self._batch)
 
     def _batches(self, epoch: int, first: int) -> Iterator[Any]:
@@ -119,7 +119,7 @@ class DataLoader:
                 self._batch = number
             yield batch if self.collate_fn else _tensors(batch)
         if self._epoch == epoch:
-            self._epoch, self._batch = epoch + 1, 0
+            self._epoch, self._batch, self._begun = epoch + 1, 0, False
 
     def _order(self, epoch: int) -> np.ndarray:
         count = len(self.dataset)
@@ -181,7 +181,7 @@ class DataLoader:
         if min(state["seed"], state["epoch"], state["batch"]) < 0 or state["batch"] > len(self):
             raise ValueError(f"DataLoader.load_state_dict: there is no batch {state['batch']}")
         self.seed, self._epoch, self._batch = state["seed"], state["epoch"], state["batch"]
-        self._resumes = True
+        self._begun = False
 
     def _settings(self) -> dict[str, int]:
         return {
@@ -223,7 +223,7 @@ def stacked(elements: list[Any]) -> Any:
             f"DataLoader: elements of shapes {sorted(shapes)} cannot be stacked to a batch; bring "
             "them to one shape in the data set, or pass collate_fn"
         )
-    if isinstance(first, float):  # a Python float is a float32, as in Tensor(1.5)
+    if type(first) is float:  # a Python float is a float32, as in Tensor(1.5)
         return np.stack(arrays).astype(np.float32)
     return np.stack(arrays)
 

@@ -66,7 +66,7 @@ class TextDataset:
         self.characters = characters or Characters(text)
         self.ids = self.characters.encode(text)
         self.length = length
-        if length < 1 or len(self) < 1:
+        if not 1 <= length < len(self.ids):
             raise ValueError(
                 f"TextDataset: a text of {len(self.ids)} characters has no window of {length} with "
                 "a character behind it"

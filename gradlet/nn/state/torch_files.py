@@ -227,11 +227,11 @@ def _checked_layout(
 def _read_archive(file: MappedFile, device: str | None) -> Any:
     with zipfile.ZipFile(file.path) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
+        folder = _top_folder(entries)
         if sum(entry.file_size for entry in entries.values()) > len(file):
             raise ValueError(
                 "its entries promise more than the file holds. PyTorch writes them uncompressed"
             )
-        folder = _top_folder(entries)
         pickled = archive.read(f"{folder}data.pkl")
         order: str = sys.byteorder
         if f"{folder}byteorder" in entries:
