@@ -94,7 +94,7 @@ class _Recorder:
         known = {id(v.tensor) for v in self.variables} | {id(t) for t in self.stand_ins}
         self.others = {
             id(t): (t, t.node, t.grad)
-            for t in list(engine.holders)
+            for t in engine.live()
             if isinstance(t, Core) and id(t) not in known
         }
         self.known = {*known, *self.others}
@@ -222,7 +222,7 @@ class _Recorder:
         """
         new = [
             weakref.ref(t)
-            for t in list(engine.holders)
+            for t in engine.live()
             if id(t) not in self.known and id(t) not in self.index
         ]
         if not new:

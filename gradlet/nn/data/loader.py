@@ -216,7 +216,9 @@ def stacked(elements: list[Any]) -> Any:
     if isinstance(first, tuple | list):
         columns = [stacked(list(column)) for column in zip(*elements, strict=True)]
         return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
-    arrays = [e.numpy() if isinstance(e, Tensor) else np.asarray(e) for e in elements]
+    if isinstance(first, Tensor):
+        return _Computed(elements)
+    arrays = [np.asarray(element) for element in elements]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         raise ValueError(
@@ -228,8 +230,15 @@ def stacked(elements: list[Any]) -> Any:
     return np.stack(arrays)
 
 
+class _Computed(list[Tensor]):
+    """Tensors to be stacked by the thread that takes the batch, which computes them together."""
+
+
 def _tensors(batch: Any) -> Any:
     """The same with tensors in place of arrays."""
+    if isinstance(batch, _Computed):
+        batch[0].realize(*batch[1:])
+        return _tensors(stacked([tensor.numpy() for tensor in batch]))
     if isinstance(batch, np.ndarray):
         return Tensor(batch, requires_grad=False)
     if isinstance(batch, Mapping):

@@ -152,7 +152,8 @@ def _tensors_kept(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {key: _tensors_kept(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(_tensors_kept(value) for value in tree)
+        kept = [_tensors_kept(value) for value in tree]
+        return kept if isinstance(tree, list) else tuple(kept)
     return tree
 
 

@@ -193,6 +193,30 @@ def test_ctrl_c_ends_the_process(tmp_path: Any) -> None:
     assert done.stdout.split() == ["interrupted", "0"]
 
 
+class Computing:
+    """Elements that are themselves computed, in the thread that asks or later."""
+
+    def __init__(self, now: bool) -> None:
+        self.now = now
+
+    def __len__(self) -> int:
+        return 300
+
+    def __getitem__(self, index: int) -> Any:
+        made = Tensor(np.full(2, index, np.float32)) * 2
+        return made.numpy() if self.now else made
+
+
+@pytest.mark.parametrize("now", [True, False])
+@pytest.mark.parametrize("workers", WORKERS)
+def test_elements_that_are_computed(workers: int, now: bool) -> None:
+    total = Tensor(0.0)
+    for batch in DataLoader(Computing(now), 20, num_workers=workers):
+        assert batch.requires_grad is False
+        total = (total + batch.sum()).realize()
+    assert total.item() == 2 * 2 * sum(range(300))
+
+
 class Broken:
     def __init__(self, error: BaseException) -> None:
         self.error = error
