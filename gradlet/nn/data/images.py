@@ -7,11 +7,11 @@ downloaded from its official mirrors into the cache folder.
 from __future__ import annotations
 
 import sys
-import tarfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +115,8 @@ def cifar10() -> Split:
         x_train (50000, 3, 32, 32), y_train (50000,), x_test (10000, 3, 32, 32), y_test (10000,),
         all uint8. Errors are as of `fashion_mnist`.
     """
+    import tarfile  # here, for few programs need it and it takes long to load
+
     archive = settings.cache_folder() / "data" / "cifar-10" / CIFAR_ARCHIVE
     if not archive.is_file():
         _download("cifar-10", CIFAR_MIRRORS, archive, CIFAR_CHECKSUM)
@@ -128,7 +130,7 @@ def cifar10() -> Split:
     return images, labels, *parts[-1]
 
 
-def _cifar_part(archive: Path, opened: tarfile.TarFile, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _cifar_part(archive: Path, opened: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of one file in the archive."""
     size = CIFAR_RECORD * CIFAR_RECORDS
     try:

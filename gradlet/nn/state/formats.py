@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from gradlet.nn.files import DAMAGED_ZIP
 from gradlet.nn.state.npz import load_npz
 from gradlet.nn.state.safe import INDEX, safe_load
 from gradlet.nn.state.torch_files import STREAM_MAGIC, ZIP_MAGIC, torch_load
@@ -40,5 +41,5 @@ def _holds_arrays(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith(".npy") for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except DAMAGED_ZIP:
         return False
