@@ -4,7 +4,7 @@ from gradlet.nn.state.checkpoint import load_checkpoint, save_checkpoint
 from gradlet.nn.state.formats import load
 from gradlet.nn.state.names import get_parameters, get_state_dict, load_state_dict, to
 from gradlet.nn.state.npz import load_npz, save_npz
-from gradlet.nn.state.safe import safe_load, safe_save, safe_save_sharded
+from gradlet.nn.state.safe import safe_load, safe_load_with_metadata, safe_save, safe_save_sharded
 from gradlet.nn.state.torch_files import torch_load
 from gradlet.nn.state.torch_write import torch_save
 
@@ -16,6 +16,7 @@ __all__ = [
     "load_npz",
     "load_state_dict",
     "safe_load",
+    "safe_load_with_metadata",
     "safe_save",
     "safe_save_sharded",
     "save_checkpoint",

@@ -15,7 +15,7 @@ import numpy as np
 
 from gradlet.engine import trace
 from gradlet.nn.state.names import get_state_dict, load_state_dict
-from gradlet.nn.state.safe import safe_open, safe_save
+from gradlet.nn.state.safe import safe_load_with_metadata, safe_save
 from gradlet.tensor.tensor import Tensor
 
 _KEY = "gradlet checkpoint"
@@ -106,17 +106,17 @@ def load_checkpoint(
         for name, found in objects.items():
             begun.append(name)
             _load(found, tree.pop(name))
-        if rng:
-            Tensor.set_rng_state(state)
     except BaseException as error:
         for name in begun:
             _load(objects[name], before[name])
         if isinstance(error, Exception):
             raise ValueError(
-                f"load_checkpoint: {name} does not fit what {path} holds, and everything is left "
-                f"as it was: {error}"
+                f"load_checkpoint: {begun[-1]} does not fit what {path} holds, and everything is "
+                f"left as it was: {error}"
             ) from error
         raise
+    if rng:
+        Tensor.set_rng_state(state)
     return tree
 
 
@@ -214,7 +214,7 @@ def _unpacked(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 def _read(path: Path, device: str | None) -> tuple[dict[str, Any], tuple[int, int]]:
     """What was saved by name, and the state of the random numbers."""
-    tensors, metadata = safe_open(path, device)
+    tensors, metadata = safe_load_with_metadata(path, device)
     if _KEY not in metadata:
         raise ValueError(
             f"load_checkpoint: {path} is a safetensors file but no checkpoint; load its tensors "
@@ -228,6 +228,8 @@ def _read(path: Path, device: str | None) -> tuple[dict[str, Any], tuple[int, in
         tree = _unpacked(content["state"], tensors)
         if not isinstance(tree, dict):
             raise ValueError("its state is no dict")
+        if not (0 <= seed < 2**64 and calls >= 0):
+            raise ValueError("there are no such random numbers")
         return tree, (int(seed), int(calls))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(

@@ -23,16 +23,16 @@ class RefusedPickleError(ValueError):
 
 
 @dataclass(frozen=True)
-class Name:
-    """A class or function that a pickle refers to; nothing more than its name."""
+class _Callable:
+    """A class or function that a pickle names; to call it is to look its maker up."""
 
-    full: str
+    name: str
 
 
 def read_pickle(
     file: Any,
     makers: Makers,
-    names: frozenset[str] = frozenset(),
+    values: Mapping[str, Any] | None = None,
     persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
     """What the pickle at the place of `file` describes; `file` then stands behind it.
@@ -40,13 +40,13 @@ def read_pickle(
     Args:
         file: with `read`, `readline` and `tell`.
         makers: for the full name of each callable that may be "called", what is called instead.
-        names: further names that may occur, as `Name` among the arguments of those.
+        values: for further names that may occur, what they stand for.
         persistent: gives the object that a persistent id stands for.
 
     Raises:
         RefusedPickleError: it names something else, or is damaged.
     """
-    machine = _Machine(makers, names, persistent)
+    machine = _Machine(makers, values or {}, persistent)
     start = file.tell()
     try:
         for opcode, argument, at in pickletools.genops(file):
@@ -78,9 +78,9 @@ class _Machine:
     """
 
     def __init__(
-        self, makers: Makers, names: frozenset[str], persistent: Callable[[Any], Any] | None
+        self, makers: Makers, values: Mapping[str, Any], persistent: Callable[[Any], Any] | None
     ) -> None:
-        self.makers, self.names, self.persistent = makers, names, persistent
+        self.makers, self.values, self.persistent = makers, values, persistent
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -116,24 +116,27 @@ class _Machine:
         self.memo[place] = self.stack[-1]
 
     def name(self, full: str) -> None:
-        if full not in self.makers and full not in self.names:
+        if full in self.makers:
+            self.stack.append(_Callable(full))
+        elif full in self.values:
+            self.stack.append(self.values[full])
+        else:
             raise RefusedPickleError(
                 f"the pickle in it names {full}, which is none of what plain data and tensors "
                 "are made of, and is not called"
             )
-        self.stack.append(Name(full))
 
     def call(self) -> None:
         arguments = self.pop()
         called = self.pop()
-        if not isinstance(called, Name) or called.full not in self.makers:
+        if not isinstance(called, _Callable):
             raise RefusedPickleError("the pickle in it calls something that is no maker of data")
         if not isinstance(arguments, tuple):
             raise TypeError("arguments are no tuple")
         self.copied += sum(len(a) for a in arguments if isinstance(a, _COPIED))
         if self.copied > self.read:
             raise RefusedPickleError("the pickle in it would grow without bounds")
-        self.stack.append(self.makers[called.full](*arguments))
+        self.stack.append(self.makers[called.name](*arguments))
 
     def resolve(self) -> None:
         if self.persistent is None:
@@ -182,6 +185,7 @@ PLAIN: Makers = {
     "__builtin__.frozenset": collection(frozenset),
     "builtins.frozenset": collection(frozenset),
     "_codecs.encode": encoded,
+    "__builtin__.bytes": lambda: b"",
 }
 
 

@@ -44,7 +44,7 @@ def safe_save(
     """Writes tensors to a safetensors file, which replaces `path` once it is whole.
 
     Args:
-        metadata: text by name, which `safe_open` gives back.
+        metadata: text by name, which `safe_load_with_metadata` gives back.
 
     Raises:
         OSError: the file cannot be written; one that was there is still as it was.
@@ -132,10 +132,10 @@ def safe_load(path: str | Path, device: str | None = None) -> dict[str, Tensor]:
     """
     if str(path).endswith(INDEX):
         return _load_sharded(Path(path), device)
-    return safe_open(path, device)[0]
+    return safe_load_with_metadata(path, device)[0]
 
 
-def safe_open(
+def safe_load_with_metadata(
     path: str | Path, device: str | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a safetensors file as of `safe_load`, and its metadata."""
@@ -191,7 +191,7 @@ def _load_sharded(index: Path, device: str | None) -> dict[str, Tensor]:
     for shard in dict.fromkeys(places.values()):
         if Path(shard).name != shard:
             raise ValueError(f"safe_load: {index} names {shard!r}, which is no file beside it")
-        files[shard] = safe_open(index.with_name(shard), device)[0]
+        files[shard] = safe_load_with_metadata(index.with_name(shard), device)[0]
     absent = [f"{name} in {shard}" for name, shard in places.items() if name not in files[shard]]
     if absent:
         raise ValueError(

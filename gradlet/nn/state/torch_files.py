@@ -22,7 +22,7 @@ from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.nn.files import DAMAGED_ZIP
 from gradlet.nn.state.mapped import MappedFile, Region, lazy_tensor
-from gradlet.nn.state.pickles import PLAIN, Makers, Name, RefusedPickleError, read_pickle
+from gradlet.nn.state.pickles import PLAIN, Makers, RefusedPickleError, read_pickle
 from gradlet.tensor.tensor import Tensor
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -41,13 +41,21 @@ STORAGES = {
     "Byte": dtypes.uint8,
     "Bool": dtypes.bool_,
 }
-_STORAGE_DTYPES = {
-    f"torch.{where}{name}Storage": dtype
-    for where in ("", "cuda.")
-    for name, dtype in STORAGES.items()
-} | {"torch.storage.UntypedStorage": dtypes.uint8}
-_DTYPES = {f"torch.{dtype.name}": dtype for dtype in dtypes.ALL}
-_NAMES = frozenset({*_STORAGE_DTYPES, *_DTYPES})
+
+
+@dataclass(frozen=True)
+class _StorageKind:
+    """What a class such as `torch.FloatStorage` says of a storage."""
+
+    dtype: DType
+
+
+_VALUES: dict[str, Any] = {
+    "torch.storage.UntypedStorage": _StorageKind(dtypes.uint8),
+    **{f"torch.{name}Storage": _StorageKind(dtype) for name, dtype in STORAGES.items()},
+    **{f"torch.cuda.{name}Storage": _StorageKind(dtype) for name, dtype in STORAGES.items()},
+    **{f"torch.{dtype.name}": dtype for dtype in dtypes.ALL},
+}
 
 
 def torch_load(path: str | Path, device: str | None = None) -> Any:
@@ -117,16 +125,16 @@ class _Rebuilder:
 
     def read(self, stream: Any) -> Any:
         """What the pickle at the place of `stream` describes."""
-        return read_pickle(stream, self.makers, _NAMES, self.storage)
+        return read_pickle(stream, self.makers, _VALUES, self.storage)
 
     def storage(self, identity: Any) -> _Storage:
         """The storage that a persistent id stands for."""
-        kind, name, key, _, count, *view = identity
-        if kind != "storage" or not isinstance(name, Name) or any(view):
+        what, kind, key, _, count, *view = identity
+        if what != "storage" or not isinstance(kind, _StorageKind) or any(view):
             raise RefusedPickleError("the pickle in it refers to something else than a storage")
         if not isinstance(key, str) or not _whole(count):
             raise TypeError("a storage without a key or a size")
-        wanted = _Storage(_STORAGE_DTYPES[name.full], count)
+        wanted = _Storage(kind.dtype, count)
         found = self.storages.setdefault(key, wanted)
         if found.nbytes != wanted.nbytes:
             raise ValueError(f"storage {key} has two sizes")
@@ -173,10 +181,9 @@ class _Rebuilder:
         dtype: Any,
         metadata: Any = None,
     ) -> Tensor:
-        if not isinstance(dtype, Name) or dtype.full not in _DTYPES:
+        if not isinstance(dtype, DType):
             raise TypeError("a tensor without a dtype")
-        element = _DTYPES[dtype.full]
-        return self.tensor(storage, offset, shape, strides, requires_grad, hooks, metadata, element)
+        return self.tensor(storage, offset, shape, strides, requires_grad, hooks, metadata, dtype)
 
     def parameter(self, data: Any, requires_grad: Any, hooks: Any) -> Tensor:
         if not isinstance(data, Tensor):

@@ -278,6 +278,7 @@ DAMAGE = {
     "another version": '{"version": 2, "rng": [1, 2], "state": {"dict": []}}',
     "no state": '{"version": 1, "rng": [1, 2]}',
     "no numbers": '{"version": 1, "rng": [1], "state": {"dict": []}}',
+    "no such seed": '{"version": 1, "rng": [-1, 2], "state": {"dict": []}}',
     "no such tensor": '{"version": 1, "rng": [1, 2], "state": {"dict": [["a", {"tensor": "y"}]]}}',
     "unknown": '{"version": 1, "rng": [1, 2], "state": {"object": []}}',
     "an unhashable key": '{"version": 1, "rng": [1, 2], "state": {"dict": [[[], 1]]}}',
