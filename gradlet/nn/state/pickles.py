@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# What the library, the makers and the machine raise for a pickle that makes no sense.
+_DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError)
 _COPIED = (str, bytes, tuple, list, dict, set, frozenset)
 
 Makers = Mapping[str, Callable[..., Any]]
@@ -56,14 +58,7 @@ def read_pickle(
             machine.do(opcode.name, argument)
     except RefusedPickleError:
         raise
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        MemoryError,
-        RecursionError,
-    ) as error:
+    except _DAMAGE as error:
         raise RefusedPickleError(f"the pickle in it is damaged ({error})") from error
     raise RefusedPickleError("the pickle in it has no end")
 

@@ -141,9 +141,9 @@ def safe_load_with_metadata(
     """The tensors of a safetensors file as of `safe_load`, and its metadata."""
     source = Path(path)
     try:
+        file = MappedFile(source)
         with safetensors.safe_open(source, framework="numpy") as checked:
             metadata = checked.metadata() or {}
-        file = MappedFile(source)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"safe_load: there is no file {source}. Check the path, or save one there with "

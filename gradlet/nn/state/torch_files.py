@@ -130,7 +130,7 @@ class _Rebuilder:
     def storage(self, identity: Any) -> _Storage:
         """The storage that a persistent id stands for."""
         what, kind, key, _, count, *view = identity
-        if what != "storage" or not isinstance(kind, _StorageKind) or any(view):
+        if what != "storage" or not isinstance(kind, _StorageKind) or view not in ([], [None]):
             raise RefusedPickleError("the pickle in it refers to something else than a storage")
         if not isinstance(key, str) or not _whole(count):
             raise TypeError("a storage without a key or a size")
@@ -154,7 +154,7 @@ class _Rebuilder:
         """A tensor that lies in `storage` from `offset` on, in elements of `dtype`."""
         if not isinstance(storage, _Storage):
             raise TypeError("a tensor without a storage")
-        if metadata:
+        if metadata is not None and metadata != {}:
             raise ValueError("a tensor that is conjugated, or negated, when it is read")
         element = dtype or storage.dtype
         count = storage.nbytes // element.itemsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gradlet.nn import data, download
 from gradlet.nn.data import images
@@ -122,6 +125,21 @@ def test_damaged_idx(name: str, tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(content)
     with pytest.raises(DamagedFileError, match=f"images is damaged: .*{why}.*Delete it"):
         read_idx(tmp_path / "images")
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_a_changed_idx_is_refused_or_read(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(data.draw(st.sampled_from([WHOLE, gzip.compress(WHOLE, mtime=0)])))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("fuzz") / "x"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    with contextlib.suppress(DamagedFileError):
+        assert read_idx(path).size == 6
 
 
 # Where data sets are looked for

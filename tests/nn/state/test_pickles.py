@@ -23,7 +23,7 @@ def op(name: str) -> bytes:
     return next(o.code for o in pickletools.opcodes if o.name == name).encode("latin1")
 
 
-DEEP = b"(" * 1 + b")" + op("TUPLE1") * 200_000
+DEEP = b")" + op("TUPLE1") * 100_000
 EVIL = {
     "calls a string": b"U\x01a)R.",
     "calls a storage": b"ctorch\nFloatStorage\n)R.",
@@ -35,7 +35,7 @@ EVIL = {
     "a hash of great depth": b"}" + DEEP + b")s.",
     "a set of great depth": b"c__builtin__\nset\n](" + DEEP + b"e\x85R.",
     "an ordered dict of great depth": b"ccollections\nOrderedDict\n]" + DEEP + b")\x86a\x85R.",
-    "arguments of great depth": b"ctorch._utils\n_rebuild_tensor_v2\n(" + DEEP * 6 + b"tR.",
+    "arguments of great depth": b"ctorch._utils\n_rebuild_tensor_v2\n(" + DEEP + b"K\x00))tR.",
     "a device of great depth": b"ctorch\ndevice\n" + DEEP + b"R.",
     "a memo of great size": b"]r\xff\xff\xff\xffj\xfe\xff\xff\xff.",
     "a string of great length": b"\x8d" + struct.pack("<Q", 2**62) + b"abc.",
