@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
 import sys
@@ -120,10 +119,11 @@ def test_a_collate_function(workers: int) -> None:
 
 
 class Slow:
-    """Elements that take long where they come early, and notes of who asks."""
+    """Elements that take long, and notes of who asks."""
 
     def __init__(self, size: int = 12) -> None:
         self.size = size
+        self.seconds = 0.01
         self.asked: list[int] = []
         self.threads: set[str] = set()
 
@@ -133,7 +133,7 @@ class Slow:
     def __getitem__(self, index: int) -> int:
         self.asked.append(index)
         self.threads.add(threading.current_thread().name)
-        time.sleep(0.01 if index < 4 else 0)
+        time.sleep(self.seconds)
         return index
 
 
@@ -148,13 +148,14 @@ def test_workers_run_ahead_but_not_far() -> None:
 
 
 def loader_threads() -> list[str]:
-    gc.collect()
     return [t.name for t in threading.enumerate() if t.name.startswith("gradlet-data")]
 
 
 def test_no_thread_is_left_behind() -> None:
-    loader = DataLoader(Slow(), 2, num_workers=3)
+    data = Slow()
+    loader = DataLoader(data, 2, num_workers=3)
     assert len(list(loader)) == 6 and loader_threads() == []
+    data.seconds = 0.2
     for _ in loader:
         assert loader_threads()
         break
