@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Self
 
-from gradlet.engine.realize import holders
+from gradlet.engine.realize import live
 from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
@@ -113,7 +113,7 @@ class Autograd(Values):
         trained = {leaf.node for leaf in leaves if leaf.requires_grad}
         reach = _carriers(order, trained) if trained else set()
         reach.add(self.node)
-        for holder in list(holders):
+        for holder in live():
             if holder.node in reach and holder.node.op is not ops.BUFFER:
                 holder.node = build.consumed(holder.node)
                 compute_with_next(holder)  # type: ignore[arg-type]
@@ -205,7 +205,7 @@ def _leaves_in(order: list[Node]) -> list[Any]:
     place = {n: i for i, n in enumerate(order) if n.op is ops.BUFFER and n.dtype.is_float}
     leaves = [
         holder
-        for holder in list(holders)
+        for holder in live()
         if holder.node in place and getattr(holder, "requires_grad", None) is not False
     ]
     return sorted(leaves, key=lambda leaf: place[leaf.node])
