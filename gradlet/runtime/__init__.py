@@ -1,8 +1,8 @@
 """Where programs run: buffers, devices, and the devices that are known by name."""
 
-from gradlet.runtime import device
-from gradlet.runtime.cpu.device import CpuDevice
-from gradlet.runtime.numpy_device import NumpyDevice
+from gradlet.runtime.device import register
 
-device.register("cpu", CpuDevice, "compiled by LLVM, all cores")
-device.register("numpy", NumpyDevice, "op by op with NumPy, the reference")
+_HERE = "gradlet.runtime"
+
+register("cpu", f"{_HERE}.cpu.device:CpuDevice", "compiled by LLVM, all cores")
+register("numpy", f"{_HERE}.numpy_device:NumpyDevice", "op by op with NumPy, the reference")
