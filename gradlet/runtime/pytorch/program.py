@@ -10,6 +10,7 @@ import torch
 from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
 from gradlet.runtime.pytorch.integers import Function
+from gradlet.runtime.pytorch.patterns import Plan, match
 from gradlet.runtime.pytorch.table import TORCH
 
 Shape = tuple[int, ...]
@@ -19,13 +20,6 @@ _OVERWRITES = {
     ops.NEG, ops.ABS, ops.EXP, ops.LOG, ops.SIN, ops.COS, ops.TANH, ops.ERF, ops.SQRT,
     ops.ADD, ops.SUB, ops.MUL, ops.DIV, ops.WHERE,
 }  # fmt: skip
-
-
-class _Plan(NamedTuple):
-    """How a node is computed: a function, and the nodes whose values it is given."""
-
-    function: Function
-    sources: tuple[Node, ...]
 
 
 class _Step(NamedTuple):
@@ -42,13 +36,13 @@ class TorchProgram:
 
     def __init__(self, sinks: Sequence[Node], params: Sequence[Node], device: torch.device) -> None:
         given = dict.fromkeys(params)
-        plans: dict[Node, _Plan] = {}
+        plans: dict[Node, Plan] = {}
 
         def sources(n: Node) -> tuple[Node, ...]:
             if n in given:
                 return ()
             if n not in plans:
-                plans[n] = _Plan(TORCH[n.op](n), n.src)
+                plans[n] = match(n) or Plan(TORCH[n.op](n), n.src, _broadcasts(n))
             return plans[n].sources
 
         order = [n for n in topological(sinks, sources) if n not in given]
@@ -62,15 +56,15 @@ class TorchProgram:
         self.constants: list[torch.Tensor | None] = []
         self.steps: list[_Step] = []
         for current in order:
-            function, read = plans[current]
-            shapes[current] = _shape(current, shapes)
+            function, read, broadcasts = plans[current]
+            shapes[current] = _shape(current, plans[current], shapes)
             self.constants.append(function(device) if current.is_const else None)
             if current.is_const:
                 continue
             dead = [s for s in dict.fromkeys(read) if readers[s][-1] is current and s not in kept]
             if not current.src:
                 function = _placed(function, device)
-            elif not _broadcasts(current):
+            elif not broadcasts:
                 function = _expanding(function, [_missing(s, shapes) for s in read])
             elif current.op in _OVERWRITES:
                 function = _overwriting(function, current, dead, readers, shapes)
@@ -99,13 +93,13 @@ def _broadcasts(n: Node) -> bool:
     return n.op.elementwise or n.op is ops.EXPAND or n.op in ops.IDENTITIES
 
 
-def _shape(n: Node, shapes: dict[Node, Shape]) -> Shape:
+def _shape(n: Node, plan: Plan, shapes: dict[Node, Shape]) -> Shape:
     """The shape that the value of a node has, which broadcasts to the shape of the node."""
     if n.is_const:
         return ()
-    if not _broadcasts(n):
+    if not plan.broadcasts:
         return n.shape
-    return tuple(torch.broadcast_shapes(*(shapes[source] for source in n.src)))
+    return tuple(torch.broadcast_shapes(*(shapes[source] for source in plan.sources)))
 
 
 def _missing(n: Node, shapes: dict[Node, Shape]) -> Shape | None:
