@@ -35,6 +35,19 @@ class Device(Protocol):
 
 
 @runtime_checkable
+class Sharing(Device, Protocol):
+    """A device whose memory NumPy can work in."""
+
+    def share(self, array: np.ndarray) -> Any:
+        """Memory that is that of a contiguous array; ValueError, saying why, if it cannot be."""
+        ...
+
+    def view(self, memory: Any, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        """An array that is that memory."""
+        ...
+
+
+@runtime_checkable
 class Interpreter(Device, Protocol):
     """A device that runs graphs op by op."""
 

@@ -13,9 +13,10 @@ from gradlet.runtime.buffer import Buffer, from_numpy, node_of
 from gradlet.runtime.device import Device, get_device
 from gradlet.tensor.autograd import Autograd
 from gradlet.tensor.core import Core, as_array
+from gradlet.tensor.interop import Interop
 
 
-class Tensor(Autograd):
+class Tensor(Interop):
     """An array of numbers on a device, computed when it is looked at, with gradients.
 
     Args:

@@ -19,7 +19,11 @@ CARRIED = {
 }
 
 # NumPy's arrays of bfloat16 pass through PyTorch as integers.
-_SIGNED = {16: np.dtype(np.int16), 32: np.dtype(np.int32), 64: np.dtype(np.int64)}
+_SIGNED: dict[int, np.dtype] = {
+    16: np.dtype(np.int16),
+    32: np.dtype(np.int32),
+    64: np.dtype(np.int64),
+}
 
 
 def carrier(dtype: DType) -> torch.dtype:

@@ -30,15 +30,39 @@ class TorchDevice:
 
     def from_numpy(self, array: np.ndarray) -> torch.Tensor:
         """A copy of `array`."""
-        return from_array(array.copy(), dtypes.from_numpy(array.dtype)).to(self.place)
+        return self.adopt(self._tensor(array.copy()))
 
     def to_numpy(self, memory: torch.Tensor, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         """A copy of `memory`."""
         return np.array(to_array(memory, dtype))
 
+    def share(self, array: np.ndarray) -> torch.Tensor:
+        """A tensor in the memory of `array`."""
+        self._require_cpu()
+        return self._tensor(array)
+
+    def view(self, memory: torch.Tensor, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        """An array in the memory of a tensor."""
+        self._require_cpu()
+        return to_array(memory, dtype)
+
+    def adopt(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor from any device of PyTorch, on this one: itself if it is here already.
+
+        Nothing waits for a copy to a card, which is done before what is computed with it there.
+        """
+        return tensor.to(self.place, non_blocking=self.place.type in ("cuda", "xpu"))
+
     def compile(self, sinks: Sequence[Node], params: Sequence[Node]) -> TorchProgram:
         """A program that computes `sinks` from tensors for `params`."""
         return TorchProgram(sinks, params, self.place)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return from_array(array, dtypes.from_numpy(array.dtype))
+
+    def _require_cpu(self) -> None:
+        if self.place.type != "cpu":
+            raise ValueError(f"{self.name} has memory of its own")
 
 
 def _find(place: str) -> torch.device:
