@@ -140,7 +140,7 @@ def _overwriting(
 
 
 def _owned(x: torch.Tensor) -> torch.Tensor:
-    """`x` in memory that holds nothing else, so that no more is kept than is used."""
-    if x.untyped_storage().nbytes() == x.numel() * x.itemsize:
+    """`x` in memory that holds little else: a view keeps all of what it is a part of alive."""
+    if x.untyped_storage().nbytes() <= x.numel() * x.itemsize:
         return x
     return x.clone(memory_format=torch.contiguous_format)
