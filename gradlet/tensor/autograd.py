@@ -6,16 +6,16 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Self
 
-from gradlet.engine.realize import live
+from gradlet.engine.realize import live, value_of
 from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
-from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
+from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
 from gradlet.tensor.core import Core
-from gradlet.tensor.values import Values, compute_with_next
+from gradlet.tensor.values import Values, compute_with_next, realize_all
 
 
 class Autograd(Values):
@@ -151,7 +151,8 @@ class Autograd(Values):
         if device is None or get_device(device).name == self.device:
             return moved
         home = get_device(device)
-        leaf = from_numpy(moved.numpy(), moved.dtype, home)
+        realize_all((moved,))
+        leaf = move(value_of(moved.node, get_device(self.device)), home)
         return self.from_node(leaf, home.name, self.requires_grad)
 
     # Switches
