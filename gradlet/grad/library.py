@@ -301,6 +301,10 @@ def _mirror_count(x: Node, length: int, axis: int) -> Node:
     return build.where(alone, full_like(x, 1), full_like(x, 2))
 
 
+def _again(g: Node, n: Node) -> Cotangents:
+    return (g, *(None for _ in n.src[1:]))
+
+
 def _nothing(g: Node, n: Node, *_: Any) -> Cotangents:
     return tuple(None for _ in n.src)
 
@@ -311,6 +315,7 @@ LIBRARY_VJP: dict[str, Rule] = {
     "searchsorted": _nothing,
     "histogram": _nothing,
     "logcumsumexp": _logcumsumexp,
+    "again": _again,
     "inv": _inv,
     "det": _det,
     "cofactors": _nothing,  # see _det

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from gradlet.engine.realize import holders
@@ -14,15 +14,21 @@ from gradlet.ir.node import Node, topological
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor.core import Core
-from gradlet.tensor.values import Values, compute_with_next
+from gradlet.tensor.hooks import Hooked, Watch, hooks_of
+from gradlet.tensor.values import compute_with_next
 
 
-class Autograd(Values):
+class Autograd(Hooked):
     """Gradients."""
 
     __slots__ = ()
 
-    def backward(self, gradient: Self | None = None, retain_graph: bool = False) -> Self:
+    def backward(
+        self,
+        gradient: Self | None = None,
+        retain_graph: bool = False,
+        inputs: Self | Sequence[Self] | None = None,
+    ) -> Self:
         """Adds d(self)/d(leaf) into `.grad` of every live float leaf that `self` depends on.
 
         Afterwards the graph is used up: a second backward() through `self`, or through a named
@@ -32,6 +38,7 @@ class Autograd(Values):
         Args:
             gradient: stands for d(loss)/d(self); needed unless `self` has one element.
             retain_graph: keeps the graph for another backward().
+            inputs: the only tensors to give a gradient to, which need not be leaves.
 
         Raises:
             GradientError: the graph was used up before, or `self` is no float.
@@ -50,10 +57,13 @@ class Autograd(Values):
                 "use grad(f) inside, or backward() outside"
             )
         leaves = _leaves_in(order)
-        cotangents = grad(self.node, cotangent, [leaf.node for leaf in leaves])
-        for leaf, given in zip(leaves, cotangents, strict=True):
-            if given is not None:
-                _accumulate(leaf, given)
+        watch = Watch(order)
+        wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
+        places = [watch.place.get(cell.node, cell.node) for cell in wanted]
+        cotangents = grad(self.node, cotangent, places, watch)
+        found = [(c, _after_hooks(c, g)) for c, g in zip(wanted, cotangents, strict=True) if g]
+        for cell, given in found:
+            _accumulate(cell, given)
         if not retain_graph:
             self._use_up(order, leaves)
         return self
@@ -76,7 +86,9 @@ class Autograd(Values):
         (27.0, 18.0)
         """
         cotangent = self._cotangent(gradient, "gradient")
-        found = grad(self.node, cotangent, [target.node for target in targets])
+        watch = Watch(topological([self.node]))
+        places = [watch.place.get(target.node, target.node) for target in targets]
+        found = grad(self.node, cotangent, places, watch)
         results = []
         for place, (target, given) in enumerate(zip(targets, found, strict=True)):
             if given is None and not materialize_grads:
@@ -84,7 +96,8 @@ class Autograd(Values):
                     f"gradient: the tensor does not depend on target {place}, of shape "
                     f"{target.shape}; leave it out, or pass materialize_grads=True for zeros"
                 )
-            results.append(self._result(given or build.full_like(target.node, 0)))
+            whole = None if given is None else _after_hooks(target, given)
+            results.append(self._result(whole or build.full_like(target.node, 0)))
         return results
 
     def _cotangent(self, gradient: Self | None, operation: str) -> Node:
@@ -261,6 +274,17 @@ def _leaves_in(order: list[Node]) -> list[Any]:
     return sorted(leaves, key=lambda leaf: place[leaf.node])
 
 
+def _wanted(inputs: Any) -> list[Any]:
+    """The tensors that are to have a gradient, each once."""
+    given = [inputs] if isinstance(inputs, Core) else list(inputs)
+    for cell in given:
+        if not isinstance(cell, Core) or not cell.dtype.is_float or cell.requires_grad is False:
+            raise GradientError(
+                f"backward: inputs are float tensors without requires_grad=False, not {cell!r}"
+            )
+    return list({id(cell): cell for cell in given}.values())
+
+
 def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:
     """The nodes through which a gradient flows to any of `sources`."""
     found = set(sources)
@@ -297,6 +321,16 @@ def _accumulate(leaf: Core, given: Node) -> None:
     total = type(leaf)._leaf(given, leaf.device, requires_grad=False)
     leaf.grad = total
     compute_with_next(total)
+    hooks = hooks_of(leaf)
+    if hooks is not None:
+        for function in list(hooks.after.values()):
+            function(leaf)
+
+
+def _after_hooks(leaf: Core, given: Node) -> Node:
+    """What the hooks of a leaf make of its gradient."""
+    hooks = hooks_of(leaf) if leaf.is_leaf else None
+    return given if hooks is None else hooks.replaced(given)
 
 
 def _names_dtype(text: str) -> bool:

@@ -3,7 +3,8 @@
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
 core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, arrange,
 reduce, indexing, scatter, contraction, einsum, convolution, pooling, resampling, creation, random,
-functional, losses, attention, statistics, order, counting, linalg, fft, values, autograd, tensor.
+functional, losses, attention, statistics, order, counting, linalg, fft, values, hooks, autograd,
+tensor.
 """
 
 from __future__ import annotations
@@ -39,17 +40,19 @@ class Core:
         grad: the gradient that `backward` has added up so far, or None.
         requires_grad: False keeps gradients out of this leaf; True and None let them in. True
             also says that it is being trained: see `backward`.
+        hooks: those of a leaf, once it has any; see `hooks.py`.
         training: whether `dropout` and batch normalisation act as in training. One live switch
             for all tensors.
     """
 
-    __slots__ = ("node", "device", "grad", "requires_grad", "__weakref__")
+    __slots__ = ("node", "device", "grad", "requires_grad", "hooks", "__weakref__")
     __array_priority__ = 1000  # NumPy's operators leave the work to ours
 
     node: Node
     device: str
     grad: Self | None
     requires_grad: bool | None
+    hooks: Any
     training: ClassVar[bool] = False
     grad_enabled: ClassVar[bool] = True
 

@@ -33,6 +33,7 @@ def numbers(*shape: int) -> np.ndarray:
 # name and parameters -> points
 CASES: dict[str, tuple[str, tuple[Any, ...], list[np.ndarray]]] = {
     "logcumsumexp": ("logcumsumexp", (1,), [numbers(2, 4)]),
+    "again": ("again", (), [numbers(2, 3)]),
     "inv": ("inv", (), [square()]),
     "det": ("det", (), [square()]),
     "slogdet": ("slogdet", (), [square()]),
