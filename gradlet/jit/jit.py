@@ -89,7 +89,8 @@ class Jitted(Generic[P, R]):
         call = _plain_call(args) if not kwargs else None
         call = call or _nested_call(args, kwargs)
         arguments = call.arguments
-        known = self._recordings.setdefault((call.kind, Tensor.training, Core.grad_enabled), [])
+        switches = (Tensor.training, Core.grad_enabled, Tensor.default_dtype)
+        known = self._recordings.setdefault((call.kind, *switches), [])
         changed = []
         for position, recording in enumerate(known):
             difference = recording.difference(arguments)

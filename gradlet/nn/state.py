@@ -198,7 +198,7 @@ def safe_load(path: str | Path, device: str | None = None) -> dict[str, Tensor]:
     return {name: _tensor(name, entry, source, device) for name, entry in entries}
 
 
-# The package's own reader for NumPy knows no bfloat16.
+# The package's own reader for NumPy knows no bfloat16 and no 8-bit floats.
 _STORED = {
     "BOOL": dtypes.bool_,
     "I8": dtypes.int8,
@@ -211,6 +211,8 @@ _STORED = {
     "U64": dtypes.uint64,
     "F16": dtypes.float16,
     "BF16": dtypes.bfloat16,
+    "F8_E4M3": dtypes.float8_e4m3fn,
+    "F8_E5M2": dtypes.float8_e5m2,
     "F32": dtypes.float32,
     "F64": dtypes.float64,
 }

@@ -248,6 +248,17 @@ class Autograd(Hooked):
         finally:
             cls.training = before
 
+    @classmethod
+    @contextlib.contextmanager
+    def with_default_dtype(cls, dtype: Any) -> Iterator[None]:
+        """While it lasts, `Tensor.default_dtype` is `dtype`. Also a decorator."""
+        before = cls.default_dtype
+        cls.default_dtype = dtype
+        try:
+            yield
+        finally:
+            cls.default_dtype = before
+
 
 # Helpers
 
@@ -263,13 +274,17 @@ def _gradients(enabled: bool) -> Iterator[None]:
         Core.grad_enabled = before
 
 
+def _wants_gradient(leaf: Any) -> bool:
+    """True unless it says no; for an 8-bit float, which is for storage, if it says yes."""
+    wish = getattr(leaf, "requires_grad", None)
+    return bool(wish) if leaf.node.dtype.is_storage else wish is not False
+
+
 def _leaves_in(order: list[Node]) -> list[Any]:
     """Live tensors that are float leaves of a graph and want a gradient, in the graph's order."""
     place = {n: i for i, n in enumerate(order) if n.op is ops.BUFFER and n.dtype.is_float}
     leaves = [
-        holder
-        for holder in list(holders)
-        if holder.node in place and getattr(holder, "requires_grad", None) is not False
+        holder for holder in list(holders) if holder.node in place and _wants_gradient(holder)
     ]
     return sorted(leaves, key=lambda leaf: place[leaf.node])
 
@@ -334,4 +349,5 @@ def _after_hooks(leaf: Core, given: Node) -> Node:
 
 
 def _names_dtype(text: str) -> bool:
-    return text.rstrip("0123456789") in ("float", "bfloat", "int", "uint", "bool", "half", "long")
+    kinds = ("float", "fp8", "bfloat", "half", "double", "int", "uint", "long", "bool")
+    return text.startswith(kinds)

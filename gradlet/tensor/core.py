@@ -31,7 +31,27 @@ _NUMBERS = (bool, int, float, np.generic)
 _ARRAYS = (list, tuple, np.ndarray)
 
 
-class Core:
+class Switches(type):
+    """What can be switched for all tensors, with a check."""
+
+    @property
+    def default_dtype(cls) -> DType:
+        """The dtype of Python's floats, and of what is created without saying which: float32.
+
+        >>> from gradlet import Tensor
+        >>> Tensor.default_dtype = "float64"
+        >>> Tensor([1.0]).dtype, (Tensor([1]) + 0.5).dtype, Tensor.zeros(2).dtype
+        (dtypes.float64, dtypes.float64, dtypes.float64)
+        >>> Tensor.default_dtype = "float32"
+        """
+        return dtypes.default_float()
+
+    @default_dtype.setter
+    def default_dtype(cls, dtype: Any) -> None:
+        dtypes.set_default_float(dtype)
+
+
+class Core(metaclass=Switches):
     """A cell with a node, and what the layers above need to make and combine such cells.
 
     Attributes:
@@ -135,7 +155,7 @@ class Core:
         return self.shape if dim is None else self.shape[self._axis(dim, "size")]
 
     def is_floating_point(self) -> bool:
-        """True for float16, bfloat16, float32 and float64."""
+        """True for float16, bfloat16, float32, float64 and the 8-bit floats."""
         return self.node.dtype.is_float
 
     @property
@@ -275,7 +295,7 @@ def check_extents(shape: Shape, operation: str) -> Shape:
 
 
 def as_array(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
-    """Any data as (array, dtype). Python floats become float32, NumPy data keeps its dtype.
+    """Any data as (array, dtype). Python floats get the default, NumPy data keeps its dtype.
 
     Raises:
         ValueError: ragged nesting, or integers that the dtype cannot hold.
@@ -294,7 +314,7 @@ def as_array(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
         )
     if dtype is None:
         weak = array.dtype == np.float64 and not isinstance(_first_leaf(data), _NUMPY_DATA)
-        dtype = dtypes.float32 if weak else dtypes.from_numpy(array.dtype)
+        dtype = dtypes.default_float() if weak else dtypes.from_numpy(array.dtype)
     if dtype.is_int and array.dtype.kind in "iu" and array.size:
         low, high = int(array.min()), int(array.max())
         if low < dtype.min or high > dtype.max:
