@@ -1,12 +1,14 @@
 """Layers, losses, optimisers, state and data, built from `Tensor` alone."""
 
 from gradlet.nn import data, functional, optim, state
+from gradlet.nn.ctc import CTCLoss
 from gradlet.nn.functional import (
     avg_pool2d,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     conv2d,
     cross_entropy,
+    ctc_loss,
     dropout,
     elu,
     gelu,
@@ -58,6 +60,7 @@ __all__ = [
     "AvgPool3d",
     "BatchNorm",
     "BatchNorm2d",
+    "CTCLoss",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -80,6 +83,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "conv2d",
     "cross_entropy",
+    "ctc_loss",
     "data",
     "dropout",
     "elu",

@@ -3,8 +3,8 @@
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
 core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, arrange,
 reduce, indexing, scatter, contraction, einsum, convolution, pooling, resampling, creation, random,
-functional, losses, attention, statistics, order, counting, linalg, fft, values, hooks, autograd,
-tensor.
+functional, losses, sequences, attention, statistics, order, counting, linalg, fft, values, hooks,
+autograd, tensor.
 """
 
 from __future__ import annotations
