@@ -9,6 +9,7 @@ The 8-bit floats are for storage: they meet no other type, and nothing is comput
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import ml_dtypes
@@ -40,7 +41,7 @@ class DType:
     def is_float(self) -> bool:
         return self.kind == "float"
 
-    @property
+    @cached_property
     def is_storage(self) -> bool:
         """True for the 8-bit floats, which can be moved and cast, and not computed with."""
         return self.is_float and self.bits == 8

@@ -61,8 +61,8 @@ class Autograd(Hooked):
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
         places = [watch.place.get(cell.node, cell.node) for cell in wanted]
         cotangents = grad(self.node, cotangent, places, watch)
-        found = [(c, _after_hooks(c, g)) for c, g in zip(wanted, cotangents, strict=True) if g]
-        for cell, given in found:
+        pairs = [(c, g) for c, g in zip(wanted, cotangents, strict=True) if g is not None]
+        for cell, given in [(cell, _after_hooks(cell, g)) for cell, g in pairs]:
             _accumulate(cell, given)
         if not retain_graph:
             self._use_up(order, leaves)

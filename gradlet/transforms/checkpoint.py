@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradlet.grad.vjp import pull_back
+from gradlet.grad.vjp import GradientError, pull_back
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological, with_sources
 from gradlet.tensor.core import Core
+from gradlet.tensor.hooks import Hooks
 from gradlet.tensor.nested import flatten, rebuild
 from gradlet.tensor.random import changing_draws
 from gradlet.transforms.custom import with_gradient
@@ -23,6 +24,9 @@ def checkpoint(
     arguments, once the gradient of the result is known. Random numbers are the same again. Tensors
     that the function reaches by itself, such as weights, get gradients too, but what is made of
     those alone is kept. The function runs once; `use_reentrant` makes no difference.
+
+    Raises:
+        GradientError: the function writes into an argument.
 
     >>> from gradlet import Tensor, checkpoint
     >>> x = Tensor([1.0, 2.0])
@@ -42,10 +46,18 @@ def checkpoint(
         hidden.append(build.apart(block))
         return hidden[-1]
 
-    cells = [type(t).from_node(n, t.device) for t, n in zip(given, hidden, strict=True)]
+    cells = [
+        type(t).from_node(n, t.device, t.requires_grad) for t, n in zip(given, hidden, strict=True)
+    ]
     inner_args, inner_kwargs = rebuild(form, iter(cells))
     with changing_draws(hide):
         result = function(*inner_args, **inner_kwargs)
+    for cell, node in zip(cells, hidden, strict=False):
+        if cell.node is not node and not isinstance(cell.node.arg, Hooks):
+            raise GradientError(
+                f"checkpoint: the function writes into an argument, of shape {cell.shape}; write "
+                "y = x + 1 in place of x += 1"
+            )
     outputs: list[Core] = []
     result_form = flatten(result, outputs, [], "checkpoint")
     nodes = [t.node for t in outputs if t.dtype.is_float]

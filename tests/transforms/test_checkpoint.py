@@ -106,13 +106,25 @@ def test_a_layer_is_run_once() -> None:
 
 def test_hooks_inside_are_called_in_the_backward_pass() -> None:
     def f(x: Tensor) -> Tensor:
+        x.register_hook(lambda g: g + 1)
         y = x * 3
         y.register_hook(lambda g: g * 10)
         return y.square()
 
     x = Tensor([1.0, 2.0])
     checkpoint(f, x).sum().backward()
-    assert x.grad is not None and x.grad.tolist() == [180, 360]
+    assert x.grad is not None and x.grad.tolist() == [181, 361]
+
+
+def test_writing_into_an_argument_is_refused() -> None:
+    def write(x: Tensor) -> Tensor:
+        x += 1
+        return x
+
+    x = Tensor([1.0])
+    with pytest.raises(GradientError, match="writes into an argument"):
+        checkpoint(write, x)
+    assert x.tolist() == [1]
 
 
 def test_without_gradients_it_is_a_call() -> None:
