@@ -185,6 +185,15 @@ def from_numpy(value: Any) -> DType:
     return _BY_NUMPY[dtype]
 
 
+def check_arithmetic(dtype: DType, operation: str) -> None:
+    """Raises a TypeError if nothing is computed in `dtype`."""
+    if dtype.is_storage:
+        raise TypeError(
+            f"{operation.lower()}: {dtype.name} is for storage, and nothing is computed in it; "
+            "cast to another float first, as in x.float()"
+        )
+
+
 def category(dtype: DType) -> int:
     """0 for bool, 1 for integers, 2 for floats: promotion never leads to a lower one."""
     return _CATEGORY[dtype.kind]
