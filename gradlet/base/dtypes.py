@@ -9,7 +9,6 @@ The 8-bit floats are for storage: they meet no other type, and nothing is comput
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import ml_dtypes
@@ -25,12 +24,14 @@ class DType:
         kind: `bool`, `int`, `uint` or `float`.
         bits: width of the value in bits (a bool is stored in 8).
         numpy: the NumPy dtype with the same layout.
+        is_storage: whether it can be moved and cast, and not computed with.
     """
 
     name: str
     kind: str
     bits: int
     numpy: np.dtype
+    is_storage: bool = False
 
     @property
     def itemsize(self) -> int:
@@ -40,11 +41,6 @@ class DType:
     @property
     def is_float(self) -> bool:
         return self.kind == "float"
-
-    @cached_property
-    def is_storage(self) -> bool:
-        """True for the 8-bit floats, which can be moved and cast, and not computed with."""
-        return self.is_float and self.bits == 8
 
     @property
     def is_int(self) -> bool:
@@ -96,8 +92,8 @@ uint8 = DType("uint8", "uint", 8, np.dtype(np.uint8))
 uint16 = DType("uint16", "uint", 16, np.dtype(np.uint16))
 uint32 = DType("uint32", "uint", 32, np.dtype(np.uint32))
 uint64 = DType("uint64", "uint", 64, np.dtype(np.uint64))
-float8_e4m3fn = DType("float8_e4m3fn", "float", 8, np.dtype(ml_dtypes.float8_e4m3fn))
-float8_e5m2 = DType("float8_e5m2", "float", 8, np.dtype(ml_dtypes.float8_e5m2))
+float8_e4m3fn = DType("float8_e4m3fn", "float", 8, np.dtype(ml_dtypes.float8_e4m3fn), True)
+float8_e5m2 = DType("float8_e5m2", "float", 8, np.dtype(ml_dtypes.float8_e5m2), True)
 float16 = DType("float16", "float", 16, np.dtype(np.float16))
 bfloat16 = DType("bfloat16", "float", 16, np.dtype(ml_dtypes.bfloat16))
 float32 = DType("float32", "float", 32, np.dtype(np.float32))

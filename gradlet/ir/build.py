@@ -62,7 +62,8 @@ def iota(length: int, dtype: DType = dtypes.int64) -> Node:
 
 def unary(op: Op, x: Node) -> Node:
     """Any one-source op that keeps the dtype."""
-    dtypes.check_arithmetic(x.dtype, op.name)
+    if x.dtype.is_storage:
+        dtypes.check_arithmetic(x.dtype, op.name)
     return node(op, (x,), None, x.dtype, x.shape)
 
 
@@ -81,7 +82,8 @@ def binary(op: Op, a: Node, b: Node) -> Node:
     """Any two-source op; the sources agree in dtype and shape."""
     if a.dtype is not b.dtype or a.shape != b.shape:
         _require(False, op, a.dtype, a.shape, b.dtype, b.shape)
-    dtypes.check_arithmetic(a.dtype, op.name)
+    if a.dtype.is_storage:
+        dtypes.check_arithmetic(a.dtype, op.name)
     return node(op, (a, b), None, dtypes.bool_ if op.compares else a.dtype, a.shape)
 
 

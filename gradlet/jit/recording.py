@@ -16,7 +16,6 @@ from gradlet.jit.watch import Watch
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, Executable
 from gradlet.tensor.core import Core, Shape
-from gradlet.tensor.hooks import hooks_of
 from gradlet.tensor.nested import Form, Same, rebuild
 from gradlet.tensor.random import next_block
 from gradlet.tensor.tensor import Tensor
@@ -25,13 +24,11 @@ ARGUMENT, VARIABLE, DRAWN, CONSTANT, FRESH = "argument", "variable", "drawn", "c
 _UNKNOWN = object()  # is not what a place holds
 
 
-_NO_HOOKS: tuple = ((), ())
-
-
-def _hooks(tensor: Core) -> tuple:
-    """Equal for tensors whose hooks do the same."""
-    found = hooks_of(tensor)
-    return _NO_HOOKS if found is None else found.key
+def _hooks(tensor: Core) -> tuple | None:
+    """Equal for tensors whose hooks do the same, and None for one that has none."""
+    if tensor.hooks is None or not any(tensor.hooks.key):
+        return None
+    return tensor.hooks.key
 
 
 @dataclass(eq=False)
@@ -52,7 +49,7 @@ class Variable:
     shape: Shape = field(init=False)
     trained: bool | None = field(init=False)
     has_grad: bool = field(init=False)
-    hooks: tuple = field(init=False)
+    hooks: tuple | None = field(init=False)
 
     def __post_init__(self) -> None:
         tensor = self.tensor
@@ -78,7 +75,7 @@ class Variable:
         return (
             (tensor.grad is not None) is self.has_grad
             and tensor.requires_grad is self.trained
-            and _hooks(tensor) == self.hooks
+            and (tensor.hooks is self.hooks is None or _hooks(tensor) == self.hooks)
             and node.dtype is self.dtype
             and node.shape == self.shape
         )
@@ -208,7 +205,7 @@ class Recording:
             memories: the program's inputs, where they are known already.
         """
         for kind, number, which in self.grads:
-            if kind == ARGUMENT and which is not None and _hooks(arguments[number]) != _NO_HOOKS:
+            if kind == ARGUMENT and which is not None and _hooks(arguments[number]):
                 raise JitError(
                     f"jit: argument {number} has hooks, and the step gives it a gradient without "
                     "calling them. Register them inside, or pass another tensor."

@@ -14,7 +14,7 @@ from gradlet.ir.node import Node, topological
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor.core import Core
-from gradlet.tensor.hooks import Hooked, Watch, hooks_of
+from gradlet.tensor.hooks import Hooked, Watch
 from gradlet.tensor.values import compute_with_next
 
 
@@ -336,16 +336,14 @@ def _accumulate(leaf: Core, given: Node) -> None:
     total = type(leaf)._leaf(given, leaf.device, requires_grad=False)
     leaf.grad = total
     compute_with_next(total)
-    hooks = hooks_of(leaf)
-    if hooks is not None:
-        for function in list(hooks.after.values()):
+    if leaf.hooks is not None:
+        for function in list(leaf.hooks.after.values()):
             function(leaf)
 
 
 def _after_hooks(leaf: Core, given: Node) -> Node:
     """What the hooks of a leaf make of its gradient."""
-    hooks = hooks_of(leaf) if leaf.is_leaf else None
-    return given if hooks is None else hooks.replaced(given)
+    return leaf.hooks.replaced(given) if leaf.hooks is not None and leaf.is_leaf else given
 
 
 def _names_dtype(text: str) -> bool:

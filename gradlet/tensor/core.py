@@ -60,7 +60,7 @@ class Core(metaclass=Switches):
         grad: the gradient that `backward` has added up so far, or None.
         requires_grad: False keeps gradients out of this leaf; True and None let them in. True
             also says that it is being trained: see `backward`.
-        hooks: those of a leaf, once it has any; see `hooks.py`.
+        hooks: those of a leaf, or None; see `hooks.py`.
         training: whether `dropout` and batch normalisation act as in training. One live switch
             for all tensors.
     """
@@ -85,6 +85,7 @@ class Core(metaclass=Switches):
         cell.node = made
         cell.device = device
         cell.grad = None
+        cell.hooks = None
         cell.requires_grad = requires_grad
         holders.add(cell)
         return cell
@@ -97,6 +98,7 @@ class Core(metaclass=Switches):
         cell.node = made
         cell.device = self.device
         cell.grad = None
+        cell.hooks = None
         cell.requires_grad = None
         holders.add(cell)
         return cell

@@ -142,14 +142,9 @@ class Hooked(Values):
             hooks = Hooks(self)
             self.node = build.custom(self.node, (self.node,), hooks)
             return hooks
-        if hooks_of(self) is None:
+        if self.hooks is None:
             self.hooks = Hooks(self)
         return self.hooks
-
-
-def hooks_of(leaf: Core) -> Hooks | None:
-    """The hooks of a leaf, if it has any."""
-    return getattr(leaf, "hooks", None)
 
 
 def _differentiable(made: Node) -> bool:

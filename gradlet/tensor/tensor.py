@@ -54,6 +54,7 @@ class Tensor(Autograd):
         self.node = made
         self.device = home.name
         self.grad = None
+        self.hooks = None
         self.requires_grad = requires_grad
         holders.add(self)
 
