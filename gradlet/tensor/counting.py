@@ -159,7 +159,8 @@ class Counting(Order):
     def _histogram(
         self, bins: int, low: float, high: float, weight: Self | None, operation: str
     ) -> tuple[Self, Self]:
-        if not self.dtype.is_float or bins < 1 or not low <= high:
+        counted = self.dtype.is_float and not self.dtype.is_storage
+        if not counted or bins < 1 or not low <= high:
             raise ValueError(
                 f"{operation}: counts floats in at least one bin of a range, not "
                 f"{self.dtype.name} in {bins} bins from {low} to {high}"

@@ -57,7 +57,7 @@ def test_scan_in_lanes() -> None:
         carry[] = 0
         for i0o in 2:
           for i0i in vector 4:
-            carry_prefix[i0i] = prefix_add(p1[(i0i + (i0o * 4))])
+            carry_prefix[i0i] = prefix_add(p1[(i0i + (i0o * 4))], i0i)
             p0[(i0i + (i0o * 4))] = (carry[] + carry_prefix[i0i])
           carry[] += carry_prefix[3]
         """
@@ -70,6 +70,16 @@ def test_scan_in_lanes() -> None:
     (nest,) = step.kernel.nests
     with pytest.raises(ScheduleError, match="holds more than a scan"):
         transforms.scan_in_lanes(loops_of(nest), nest.ranges[0])
+
+
+@pytest.mark.parametrize("length", [5, 16, 37, 9000])
+def test_scans_of_what_is_the_same_everywhere(length: int) -> None:
+    """What does not depend on the lane is scanned in all lanes nevertheless."""
+    one = Tensor([2.0]).expand(length)
+    assert one.cumsum(0).tolist() == [2.0 * n for n in range(1, length + 1)]
+    x = Tensor.ones(length)
+    x.cumsum(0).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == list(range(length, 0, -1))
 
 
 @given(EXTENT, EXTENT, EXTENT, st.integers(0, 2), st.sampled_from(["cumsum", "cumprod"]))

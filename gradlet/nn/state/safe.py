@@ -29,6 +29,8 @@ _STORED = {
     "U64": dtypes.uint64,
     "F16": dtypes.float16,
     "BF16": dtypes.bfloat16,
+    "F8_E4M3": dtypes.float8_e4m3fn,
+    "F8_E5M2": dtypes.float8_e5m2,
     "F32": dtypes.float32,
     "F64": dtypes.float64,
 }
