@@ -5,6 +5,8 @@ Each is a method of `Tensor`, which says more; here they have PyTorch's names an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gradlet.tensor.tensor import Tensor
 
 Pair = int | tuple[int, int]
@@ -310,6 +312,13 @@ def scaled_dot_product_attention(
     return query.scaled_dot_product_attention(
         key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
     )
+
+
+def pad(
+    x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """Elements around the last axes, (before, after) of the last one first; see `Tensor.pad`."""
+    return x.pad(pad, mode, 0 if value is None else value)
 
 
 def one_hot(classes: Tensor, num_classes: int) -> Tensor:
