@@ -182,6 +182,8 @@ class Indexing(Reduce):
                 f"indexing: an index tensor must hold integers, not {found.dtype.name}; "
                 "call .long() on it"
             )
+        if not extent and found.size:
+            raise IndexError("indexing: an axis without elements cannot be indexed with any")
         return wrap_negative(build.cast(found, dtypes.int64), extent)
 
     # Indexing along one axis

@@ -129,8 +129,6 @@ class Selecting(Scatter):
         if given is None or given.dtype is not self.dtype:
             kind = repr(source) if given is None else given.dtype.name
             raise ValueError(f"masked_scatter: source must be {self.dtype.name}, not {kind}")
-        if not x.size:
-            return self._result(build.reshape(x, shape))
         line = build.pad(build.reshape(given, (given.size,)), ((1, 0, 0),))
         number = build.scan(ops.ADD, build.cast(flags, dtypes.int64), 0)  # from 1
         place = build.where(flags, number, build.full_like(number, 0))

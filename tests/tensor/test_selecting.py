@@ -12,7 +12,7 @@ from gradlet import JitError, Tensor, jit
 from tests.helpers import check, floats, integers
 
 X = floats(3, 5, 2)
-PLACES = np.array([[3, -1, 0], [3, 29, -30]])
+PLACES = np.array([[3, -1, 0], [3, 29, -29]])
 MASK = X > 0.5
 LINE = Tensor([1.0, 2.0, 3.0], requires_grad=False)
 
@@ -21,7 +21,7 @@ def test_take_and_put() -> None:
     check(lambda x, i: x.take(i) * 2, None, X, PLACES)
     check(lambda x, i: x.take(i), None, X, PLACES[:, :0])
     check(lambda x, i: x.take(i), None, np.asarray(np.float32(3)), np.array([0, -1]))
-    check(lambda x, i, s: x.put(i, s), None, X, PLACES[:, 1:2], floats(2, seed=1))
+    check(lambda x, i, s: x.put(i, s), None, X, PLACES[:, 2:], floats(2, seed=1))
     check(lambda x, i, s: x.put(i, s, accumulate=True), None, X, PLACES, floats(3, 2, seed=1))
     assert Tensor([1, 2]).put([0, 0], Tensor([5, 6])).tolist() == [6, 2]
 
@@ -32,7 +32,8 @@ def test_take_and_put() -> None:
 def test_take_along_dim(dim: int | None, shape: tuple[int, ...]) -> None:
     index = integers(*shape, low=0, high=2)
     check(lambda x, i: x.take_along_dim(i, dim) * 2, None, X, index)
-    check(lambda x, i: x[:, :1].take_along_dim(i, dim), None, X, index[:1])
+    if dim != 0:
+        check(lambda x, i: x[:1].take_along_dim(i, dim), None, X, index[:2])
 
 
 @pytest.mark.parametrize("mask", [MASK, MASK[0, 0], MASK[:, :1], MASK & False, MASK | True])
@@ -135,7 +136,7 @@ def test_a_recorded_step_refuses_shapes_that_depend_on_values(action: Any, words
     [
         (lambda x: x.take([30]).numpy(), IndexError, "30"),
         (lambda x: x.take([0.5]), IndexError, "integers"),
-        (lambda x: x[:0].take([0]).numpy(), IndexError, "0"),
+        (lambda x: x[:0].take([0]), IndexError, "without elements"),
         (lambda x: x.put([30], x[0, 0, :1]).numpy(), IndexError, "30"),
         (lambda x: x.put([3], x), ValueError, "put: source must hold 1 elements"),
         (lambda x: x.put([3], Tensor([1])), ValueError, "not int64"),
