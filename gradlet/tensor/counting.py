@@ -95,7 +95,7 @@ class Counting(Order):
                 raise ValueError(f"unique: {size=} is at least 0, and not for slices along a dim")
             return self._unique_of_size(size, fill_value, return_inverse, return_counts)
         axis = None if dim is None else self._axis(dim, "unique")
-        array = self._known("unique")
+        array = self._known("unique without size=")
         found, inverse, counts = np.unique(
             array, return_inverse=True, return_counts=True, axis=axis, equal_nan=False
         )

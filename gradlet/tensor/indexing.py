@@ -97,6 +97,7 @@ class Indexing(Reduce):
         for place, part in enumerate(parts):
             if part is None:
                 chosen.shape.append(1)
+            if part is None or part is Ellipsis:
                 continue
             extent = self.shape[axis]
             if isinstance(part, slice):
@@ -115,7 +116,10 @@ class Indexing(Reduce):
         return chosen
 
     def _complete_key(self, key: tuple[Any, ...]) -> list[Any]:
-        """The key with its Ellipsis, or the missing end, written as full slices."""
+        """The key with its Ellipsis, or the missing end, written as full slices.
+
+        An Ellipsis for no axes stays, for it stands between the arrays on either side.
+        """
         for part in key:
             if isinstance(part, (bool, np.bool_)):
                 raise IndexError("indexing: True and False are no indices; use 0 and 1, or None")
@@ -130,7 +134,7 @@ class Indexing(Reduce):
                 f"{self.shape}"
             )
         place = dots[0] if dots else len(key)
-        rest = [slice(None)] * (self.ndim - used)
+        rest: list[Any] = [slice(None)] * (self.ndim - used) or [...] * len(dots)
         return [*key[:place], *rest, *key[place + 1 :]]
 
     def _without_masks(self, key: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -64,6 +64,7 @@ def mixtures(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any, ...]:
 
 @settings(max_examples=100)
 @given(expressions())
+@example(((2, 3, 4), (slice(None), np.array([0, 1, 1]), ..., 1)))  # ... stands for no axis
 def test_reads_what_numpy_reads(case: tuple[tuple[int, ...], Any]) -> None:
     shape, where = case
     array = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
@@ -159,13 +160,16 @@ def test_what_is_written_at_indices_has_gradients() -> None:
     assert value.grad is not None and value.grad.tolist() == [0, 3000, 30]
 
 
-def test_writes_out_of_range_raise() -> None:
+def test_places_out_of_range_raise() -> None:
     target = Tensor([1.0, 2.0])
     target[np.array([2])] = 1.0
     with pytest.raises(IndexError):
         target.numpy()
     with pytest.raises(ValueError, match="setitem"):
         Tensor([1.0, 2.0])[np.array([0, 1])] = [1.0, 2.0, 3.0]
+    for empty in (Tensor.zeros(0), Tensor.ones(2, 3, 4)[:0].reshape(0)):
+        with pytest.raises(IndexError, match="without elements"):
+            empty[Tensor([0])]
 
 
 def test_a_recorded_step_writes_at_indices_and_refuses_masks() -> None:

@@ -98,6 +98,8 @@ def test_repeats_by_counts(dim: int | None, as_list: bool) -> None:
                 lambda x, c: x.repeat_interleave(c, dim),
                 X, counts, finite_difference=False,
             )  # fmt: skip
+    for count in (0, 1, 3):
+        check(lambda x, n=count: x.repeat_interleave(n, dim) * 2, None, X, finite_difference=False)
     check(lambda x, c: x.repeat_interleave(c) * 2, None, np.asarray(np.float32(3)), np.asarray(2))
     check(lambda x, c: x.repeat_interleave(c, output_size=0), None, X[:0], np.zeros(0, int))
 
