@@ -7,15 +7,14 @@ from typing import Any, Self
 import numpy as np
 
 from gradlet.base import dtypes
-from gradlet.ir import build, ops
+from gradlet.ir import build
 from gradlet.ir.node import Node
-from gradlet.ir.ops import Op
 from gradlet.tensor.arrange import diagonal_span
-from gradlet.tensor.core import Core, Scalar, Shape, scalar_node
+from gradlet.tensor.combine import REDUCTIONS, combined_at, count_at, is_hit
+from gradlet.tensor.core import Scalar, scalar_node
 from gradlet.tensor.indexing import Indexing, overwrite, put_at
 
-_BY_ORDER = {"prod": ops.MUL, "amax": ops.MAXIMUM, "amin": ops.MINIMUM}
-_REDUCTIONS = ("sum", "mean", *_BY_ORDER)
+_NUMBERS = (bool, int, float, np.generic)
 
 
 class Scatter(Indexing):
@@ -52,17 +51,18 @@ class Scatter(Indexing):
             raise ValueError(f"scatter: reduce is None, 'add' or 'multiply', not {reduce!r}")
         if (src is None) == (value is None):
             raise TypeError("scatter: needs either src or value")
-        places = self._places(dim, index, "scatter")
-        updates = self._updates_at(places, value if src is None else src, "scatter")
+        given = value if src is None else src
         x = build.reshape(self.node, self.shape or (1,))
+        places = self._places(dim, index, "scatter")
+        updates = self._updates_at(places, given, "scatter")
         if reduce is not None:
             self._check_sums("scatter")
-            made = scatter_reduced(x, places, updates, "sum" if reduce == "add" else "prod")
-        elif isinstance(src, Core):
-            made = put_at(x, places, updates)
+            made = combined_at(x, places, updates, "sum" if reduce == "add" else "prod")
+        elif isinstance(given, _NUMBERS):
+            number = build.expand(self._number(given, "scatter"), x.shape)
+            made = build.where(is_hit(count_at(x.shape, places)), number, x)
         else:
-            number = build.expand(self._number(value if src is None else src, "scatter"), x.shape)
-            made = build.where(_is_hit(_count_at(x.shape, places)), number, x)
+            made = put_at(x, places, updates)
         return self._result(build.reshape(made, self.shape))
 
     def scatter_add(self, dim: int, index: Any, src: Self) -> Self:
@@ -78,7 +78,7 @@ class Scatter(Indexing):
         return self._scatter_reduced(dim, index, src, "sum", True, "scatter_add")
 
     def scatter_reduce(
-        self, dim: int, index: Any, src: Self, reduce: str, *, include_self: bool = True
+        self, dim: int, index: Any, src: Self, reduce: str, include_self: bool = True
     ) -> Self:
         """Elements of `src` with one index, reduced: "sum", "prod", "mean", "amax" or "amin".
 
@@ -99,17 +99,17 @@ class Scatter(Indexing):
         self, dim: int, index: Any, src: Self, how: str, include_self: bool, operation: str
     ) -> Self:
         self._check_reduction(how, operation)
-        if not isinstance(src, Core):
+        if isinstance(src, _NUMBERS):
             raise TypeError(f"{operation}: src must be a tensor, not {src!r}")
         places = self._places(dim, index, operation)
         updates = self._updates_at(places, src, operation)
         x = build.reshape(self.node, self.shape or (1,))
-        made = scatter_reduced(x, places, updates, how, include_self)
+        made = combined_at(x, places, updates, how, include_self)
         return self._result(build.reshape(made, self.shape))
 
     def _check_reduction(self, how: str, operation: str) -> None:
-        if how not in _REDUCTIONS:
-            raise ValueError(f"{operation}: reduce is one of {_REDUCTIONS}, not {how!r}")
+        if how not in REDUCTIONS:
+            raise ValueError(f"{operation}: reduce is one of {REDUCTIONS}, not {how!r}")
         if how not in ("amax", "amin"):
             self._check_sums(operation)
 
@@ -120,10 +120,11 @@ class Scatter(Indexing):
     def _updates_at(self, places: tuple[Node, ...], src: Any, operation: str) -> Node:
         """What goes to each of `places`: the first elements of `src`, or a number everywhere."""
         shape = places[0].shape
-        if not isinstance(src, Core):
+        if isinstance(src, _NUMBERS):
             return build.expand(self._number(src, operation), shape)
         found = self._operand(src, operation)
-        assert found is not None
+        if found is None:
+            raise TypeError(f"{operation}: src must be a tensor, not {src!r}")
         found = build.reshape(found, found.shape or (1,))
         smaller = found.ndim != len(shape) or any(
             n > m for n, m in zip(shape, found.shape, strict=True)
@@ -137,8 +138,8 @@ class Scatter(Indexing):
 
     def _number(self, value: Any, operation: str) -> Node:
         """A number, or a tensor with no axes, in the dtype of `self`."""
-        number = value.item() if isinstance(value, np.generic) else value
-        if isinstance(number, (bool, int, float)):
+        if isinstance(value, _NUMBERS):
+            number = value.item() if isinstance(value, np.generic) else value
             return scalar_node(number, self.dtype, (), operation)
         found = self._operand(value, operation)
         if found is None or found.ndim:
@@ -164,7 +165,8 @@ class Scatter(Indexing):
         rows, order, position = self._rows(dim, index, "index_add")
         added = source * alpha if alpha != 1 else source
         updates = self._updates(added, order, position, "index_add")
-        return self._result(build.permute(build.scatter(rows, (position,), updates), order))
+        made = combined_at(rows, (position,), updates, "sum")
+        return self._result(build.permute(made, order))
 
     def index_copy(self, dim: int, index: Any, source: Self) -> Self:
         """`self` with `source` at a vector of positions along an axis; of equals the last stays."""
@@ -181,7 +183,7 @@ class Scatter(Indexing):
         """
         rows, order, position = self._rows(dim, index, "index_fill")
         number = build.expand(self._number(value, "index_fill"), rows.shape)
-        hit = _is_hit(_count_at(rows.shape[:1], (position,)))
+        hit = is_hit(count_at(rows.shape[:1], (position,)))
         wide = build.reshape(hit, (*hit.shape, *(1 for _ in rows.shape[1:])))
         made = build.where(build.expand(wide, rows.shape), number, rows)
         return self._result(build.permute(made, order))
@@ -196,7 +198,7 @@ class Scatter(Indexing):
         column = build.reshape(position, (*position.shape, *(1 for _ in updates.shape[1:])))
         others = [build.along(a, updates.shape) for a in range(1, updates.ndim)]
         places = (build.expand(column, updates.shape), *others)
-        made = scatter_reduced(rows, places, updates, reduce, include_self)
+        made = combined_at(rows, places, updates, reduce, include_self)
         return self._result(build.permute(made, order))
 
     def _rows(self, dim: int, index: Any, operation: str) -> tuple[Node, tuple[int, ...], Node]:
@@ -268,105 +270,3 @@ class Scatter(Indexing):
             given = repr(src) if found is None else f"shape {found.shape}"
             raise ValueError(f"{operation}: src has shape {tuple(chosen.shape)} here, not {given}")
         return self._result(overwrite(self.node, build.cast(found, self.dtype), chosen))
-
-
-# Helpers on nodes
-
-
-def scatter_reduced(
-    x: Node, places: tuple[Node, ...], updates: Node, how: str, include_self: bool = True
-) -> Node:
-    """`x` with the updates of each place, and maybe what is there, reduced to one."""
-    if not updates.size or (how == "sum" and include_self):
-        return build.scatter(x, places, updates)
-    count = _count_at(x.shape, places)
-    hit = _is_hit(count)
-    if how in ("sum", "mean"):
-        base = x if include_self else build.where(hit, build.full_like(x, 0), x)
-        total = build.scatter(base, places, updates)
-        return total if how == "sum" else _over(total, count, include_self)
-    op = _BY_ORDER[how]
-    identity = build.full_like(x, build.identity_value(op, x.dtype))
-    base = x if include_self else build.where(hit, identity, x)
-    reduced = _reduced_at(op, places, updates, count)
-    result = build.binary(op, base, build.where(hit, reduced, identity))
-    if op is ops.MUL or not x.dtype.is_float:
-        return result
-    own = build.binary(ops.EQ, x, result)
-    if not include_self:
-        own = build.binary(ops.AND, own, build.logical_not(hit))
-    return build.surrogate(result, _shared_by_equals(x, own, places, updates, result))
-
-
-def _count_at(extents: Shape, places: tuple[Node, ...]) -> Node:
-    """How many indices name each place (int64)."""
-    ones = build.full_like(places[0], 1)
-    return build.scatter(build.const(0, dtypes.int64, extents), places, ones)
-
-
-def _is_hit(count: Node) -> Node:
-    return build.binary(ops.LT, build.full_like(count, 0), count)
-
-
-def _over(total: Node, count: Node, include_self: bool) -> Node:
-    """The mean, from sums and from how many updates are in each."""
-    one = build.full_like(count, 1)
-    number = build.add(count, one) if include_self else build.binary(ops.MAXIMUM, count, one)
-    number = build.cast(number, total.dtype)
-    return build.binary(ops.DIV if total.dtype.is_float else ops.FLOORDIV, total, number)
-
-
-def _shared_by_equals(
-    x: Node, own: Node, places: tuple[Node, ...], updates: Node, result: Node
-) -> Node:
-    """What has the gradient of an extreme: the mean of the elements that equal it."""
-    theirs = build.binary(ops.EQ, updates, build.gather(result, places))
-    none, one = build.full_like(x, 0), build.full_like(x, 1)
-    none_of, one_of = build.full_like(updates, 0), build.full_like(updates, 1)
-    votes = build.where(theirs, one_of, none_of)
-    number = build.scatter(build.where(own, one, none), places, votes)
-    kept = build.where(theirs, updates, none_of)
-    total = build.scatter(build.where(own, x, none), places, kept)
-    return build.div(total, build.binary(ops.MAXIMUM, number, one))
-
-
-def _reduced_at(op: Op, places: tuple[Node, ...], updates: Node, count: Node) -> Node:
-    """The updates of each place reduced with `op`; anything where there are none.
-
-    In the order of their places, each update is reduced with those of the same place among the
-    2, 4, 8, ... before it. The last one of a place then has them all.
-    """
-    key = places[0]
-    for extent, place in zip(count.shape[1:], places[1:], strict=True):
-        key = build.add(build.mul(key, build.full_like(key, extent)), place)
-    key = build.reshape(key, (key.size,))
-    order = (build.library("argsort", (0, False), key),)
-    key = build.gather(build.add(key, build.full_like(key, 1)), order)  # from 1: 0 is no place
-    values = build.gather(build.reshape(updates, key.shape), order)
-    identity = build.full_like(values, build.identity_value(op, values.dtype))
-    step = 1
-    while step < key.size:
-        same = build.binary(ops.EQ, key, _moved_on(key, step))
-        earlier = build.where(same, _moved_on(values, step), identity)
-        # A reduction of pairs is stored, so that no step is computed again in the next.
-        values = build.reduce(op, _pairs(earlier, values), (1,))
-        step *= 2
-    ends = build.scan(ops.ADD, build.reshape(count, (count.size,)), 0)
-    last = build.sub(ends, build.full_like(ends, 1))
-    last = build.binary(ops.MAXIMUM, last, build.full_like(last, 0))
-    return build.reshape(build.gather(values, (last,)), count.shape)
-
-
-def _pairs(first: Node, second: Node) -> Node:
-    """Two vectors as the columns of a matrix."""
-    shape = (first.size, 2)
-    column = build.along(1, shape)
-    is_second = build.binary(ops.EQ, column, build.full_like(column, 1))
-    wide = [build.expand(build.reshape(x, (x.size, 1)), shape) for x in (second, first)]
-    return build.where(is_second, *wide)
-
-
-def _moved_on(x: Node, step: int) -> Node:
-    """A vector moved by `step` places towards its end, with zeros in front."""
-    kept = build.slice_(x, ((0, x.size - step, 1),))
-    return build.pad(kept, ((step, 0, 0),))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from gradlet import Tensor, jit
 from tests.helpers import check, floats, integers
@@ -58,6 +59,7 @@ def test_the_last_of_equals_stays_and_takes_the_gradient() -> None:
     x, source = Tensor([1.0, 2.0, 3.0]), Tensor([10.0, 20.0, 30.0])
     y = x.scatter(0, Tensor([2, 0, 2]), source)
     assert y.tolist() == [20, 2, 30]
+    assert x.scatter(0, [1], np.float32([7])).tolist() == [1, 7, 3]
     (y * Tensor([1.0, 10.0, 100.0])).sum().backward()
     assert x.grad is not None and x.grad.tolist() == [0, 10, 0]
     assert source.grad is not None and source.grad.tolist() == [0, 1, 100]
@@ -86,6 +88,24 @@ def test_reductions_of_rows_and_scalars(reduce: str) -> None:
           finite_difference=False)  # fmt: skip
     check(both, None, np.float32([np.inf, -np.inf, np.nan, 1]), np.array([0, 1, 2, 3, 3]),
           np.float32([1, 0, 2, np.nan, 4]), grad=False)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8", "uint8"])
+def test_reductions_of_short_numbers(dtype: str) -> None:
+    """Half floats are rounded once, where PyTorch rounds at each step."""
+    x, source, index = [4, 0, 5, 1], [1, 3, 2, 7, 4, 2], np.array([0, 1, 1, 3, 0, 0])
+    kind = getattr(torch, dtype)
+    for reduce in REDUCTIONS:
+        got = Tensor(x).cast(dtype).scatter_reduce(0, index, Tensor(source).cast(dtype), reduce)
+        known = torch.tensor(x, dtype=kind), torch.tensor(source, dtype=kind)
+        expected = known[0].scatter_reduce(0, torch.from_numpy(index), known[1], reduce)
+        assert got.dtype.name == dtype
+        np.testing.assert_allclose(got.double().numpy(), expected.double().numpy(), rtol=1e-2)
+
+
+def test_means_of_many_short_integers() -> None:
+    many = Tensor(np.full(300, -100, np.int8))
+    assert Tensor(np.zeros(1, np.int8)).scatter_reduce(0, [0] * 300, many, "mean").item() == -100
 
 
 @pytest.mark.parametrize("reduce", ["amax", "amin"])
@@ -164,6 +184,7 @@ def test_recorded_steps_scatter() -> None:
         (lambda x: x.scatter_reduce(0, np.zeros((1, 5, 4), int), x, "max"), ValueError, "amax"),
         (lambda x: x.scatter_reduce(0, np.zeros((1, 5, 4), int), 1, "sum"), TypeError, "a tensor"),
         (lambda x: x.bool().scatter_reduce(0, [[[0]]], x.bool(), "sum"), TypeError, "bools"),
+        (lambda x: x.scatter_reduce(0, [[[0]]], "x", "sum"), TypeError, "must be a tensor"),
         (lambda x: x.index_fill(0, [3], 1).numpy(), IndexError, "3"),
         (lambda x: x.index_fill(0, [1], x), ValueError, "one number"),
         (lambda x: x.index_reduce(0, [1], x, "mean"), ValueError, "index_reduce: source"),
