@@ -18,6 +18,7 @@ from gradlet.ir.node import Node
 from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
 from gradlet.tensor import operators
+from gradlet.tensor.combine import combined_at
 from gradlet.tensor.core import Core, Scalar, Shape, broadcast_shape, product
 from gradlet.tensor.indexing import put_at
 from gradlet.tensor.scatter import Scatter
@@ -60,7 +61,10 @@ class Selecting(Scatter):
         if accumulate:
             self._check_sums("put")
         flat, found = self.ravel().node, build.reshape(found, position.shape)
-        made = (build.scatter if accumulate else put_at)(flat, (position,), found)
+        if accumulate:
+            made = combined_at(flat, (position,), found, "sum")
+        else:
+            made = put_at(flat, (position,), found)
         return self._result(build.reshape(made, self.shape))
 
     def take_along_dim(self, indices: Any, dim: int | None = None) -> Self:
@@ -103,10 +107,13 @@ class Selecting(Scatter):
         >>> x.masked_select(x != 2).tolist(), x.masked_select(x > 1, size=3).tolist()
         ([1, 3], [2, 3, 0])
         """
-        x, flags, _ = self._with_mask(mask, "masked_select")
+        x, flags, shape = self._with_mask(mask, "masked_select")
         if size is None:
-            places = np.flatnonzero(self._now(flags, "masked_select", "size"))
-            return self._result(build.gather(x, (self._stored(places),)))
+            if isinstance(mask, Core):
+                known = self._now(flags, "masked_select", "size")
+            else:
+                known = np.broadcast_to(mask, shape)
+            return self._result(build.gather(x, (self._stored(np.flatnonzero(known)),)))
         _check_size(size, "masked_select")
         filler = build.expand(self._number(fill_value, "masked_select"), (size,))
         if not x.size:

@@ -167,6 +167,10 @@ def test_places_out_of_range_raise() -> None:
         target.numpy()
     with pytest.raises(ValueError, match="setitem"):
         Tensor([1.0, 2.0])[np.array([0, 1])] = [1.0, 2.0, 3.0]
+    for equal in (Tensor.zeros(3), Tensor([1.0]).expand(3)):
+        assert equal[Tensor([2, -3])].shape == (2,)
+        with pytest.raises(IndexError, match="index 7"):
+            equal[Tensor([7])].numpy()
     for empty in (Tensor.zeros(0), Tensor.ones(2, 3, 4)[:0].reshape(0)):
         with pytest.raises(IndexError, match="without elements"):
             empty[Tensor([0])]

@@ -114,6 +114,7 @@ def test_recorded_steps_with_known_sizes() -> None:
     repeat = jit(lambda x, n: x.repeat_interleave(n, output_size=4))
     assert repeat(LINE, Tensor([2, 0, 2])).tolist() == [1, 1, 3, 3]
     assert repeat(LINE, Tensor([0, 4, 0])).tolist() == [2, 2, 2, 2]
+    assert jit(lambda x: x.masked_select([[True], [False]]))(LINE).tolist() == [1, 2, 3]
     assert jit(lambda x: x.repeat_interleave([0, 1, 2]))(LINE).tolist() == [2, 3, 3]
     for counts in ([2, 0, 1], [2, 0, 3], [3, -1, 2]):
         with pytest.raises(IndexError):
