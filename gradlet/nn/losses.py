@@ -13,8 +13,8 @@ from gradlet.tensor.tensor import Tensor
 
 __all__ = [
     "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CosineSimilarity",
-    "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss", "PairwiseDistance",
-    "SmoothL1Loss", "TripletMarginLoss",
+    "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss",
+    "PairwiseDistance", "SmoothL1Loss", "TripletMarginLoss",
 ]  # fmt: skip
 
 
