@@ -1,10 +1,10 @@
 """What every Tensor is: a mutable cell that holds a node of the graph and the name of its device.
 
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
-core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, arrange,
-reduce, indexing, scatter, contraction, einsum, convolution, pooling, adaptive, unpooling,
-resampling, grids, creation, random, functional, losses, attention, statistics, order, counting,
-linalg, fft, values, autograd, tensor.
+core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, padding,
+arrange, rearrange, reduce, indexing, scatter, selecting, contraction, einsum, convolution, pooling,
+adaptive, unpooling, resampling, grids, creation, random, functional, losses, attention, statistics,
+order, counting, linalg, fft, values, autograd, tensor.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Indexing(Reduce):
         else:
             x = build.flip(build.slice_(self.node, tuple(chosen.spans)), tuple(chosen.flipped))
             source = _put_arrays(build.reshape(x, tuple(chosen.shape)), source, chosen)
-        self._write(_overwrite(self.node, source, chosen))
+        self._write(overwrite(self.node, source, chosen))
 
     def _value_node(self, value: Any) -> Node:
         """A value to write into `self`, in its dtype."""
@@ -157,8 +157,8 @@ class Indexing(Reduce):
         if not isinstance(mask, Core):
             return np.asarray(mask)
         trace.refuse(
-            "the shape of x[mask] depends on the values of the mask; use where() or "
-            "masked_fill(), whose shapes do not"
+            "the shape of x[mask] depends on the values of the mask; use where(), masked_fill() or "
+            "x.masked_select(mask, size=n), whose shapes do not"
         )
         return value_of(mask.node, get_device(mask.device)).numpy()
 
@@ -182,6 +182,8 @@ class Indexing(Reduce):
                 f"indexing: an index tensor must hold integers, not {found.dtype.name}; "
                 "call .long() on it"
             )
+        if not extent and found.size:
+            raise IndexError("indexing: an axis without elements cannot be indexed with any")
         return wrap_negative(build.cast(found, dtypes.int64), extent)
 
     # Indexing along one axis
@@ -192,18 +194,26 @@ class Indexing(Reduce):
         Args:
             index: integers; no larger than `self` along the other axes.
         """
-        axis = self._axis(dim, "gather")
-        position = self._index_node(index, self.shape[axis])
-        others = [a for a in range(self.ndim) if a != axis]
-        fits = position.ndim == self.ndim
-        if not fits or any(position.shape[a] > self.shape[a] for a in others):
+        x = build.reshape(self.node, self.shape or (1,))
+        places = self._places(dim, index, "gather")
+        shape = index.shape if isinstance(index, Core) else np.shape(index)
+        return self._result(build.reshape(build.gather(x, places), shape))
+
+    def _places(self, dim: int, index: Any, operation: str) -> tuple[Node, ...]:
+        """For each axis where in it an index along `dim` points; a scalar counts as a vector."""
+        axis = self._axis(dim, operation)
+        extents = self.shape or (1,)
+        position = self._index_node(index, extents[axis])
+        position = build.reshape(position, position.shape or (1,))
+        fits = position.ndim == len(extents)
+        if not fits or any(position.shape[a] > n for a, n in enumerate(extents) if a != axis):
             raise ValueError(
-                f"gather: an index of shape {position.shape} does not fit a tensor of shape "
+                f"{operation}: an index of shape {position.shape} does not fit a tensor of shape "
                 f"{self.shape} along axis {axis}"
             )
-        places = [along(a, position.shape) for a in range(self.ndim)]
+        places = [along(a, position.shape) for a in range(position.ndim)]
         places[axis] = position
-        return self._result(build.gather(self.node, tuple(places)))
+        return tuple(places)
 
     def one_hot(self, num_classes: int) -> Self:
         """A new last axis that holds 1 at the class and 0 elsewhere (int64).
@@ -355,7 +365,7 @@ def _rank(mask: Any) -> int:
     return mask.ndim if isinstance(mask, Core) else np.asarray(mask).ndim
 
 
-def _overwrite(x: Node, value: Node, chosen: Selection) -> Node:
+def overwrite(x: Node, value: Node, chosen: Selection) -> Node:
     """`x` with `value` at the selected elements."""
     taken = [-(-(stop - start) // step) for start, stop, step in chosen.spans]
     value = build.flip(build.reshape(value, tuple(taken)), tuple(chosen.flipped))

@@ -19,6 +19,8 @@ SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5)
 @st.composite
 def expressions(draw: st.DrawFn) -> tuple[tuple[int, ...], Any]:
     shape = draw(SHAPES)
+    if draw(st.booleans()):
+        return shape, draw(mixtures(shape))
     basic = hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)
     if draw(st.booleans()):
         return shape, draw(basic)
@@ -26,7 +28,41 @@ def expressions(draw: st.DrawFn) -> tuple[tuple[int, ...], Any]:
     return shape, tuple(picked[: draw(st.integers(1, len(picked)))])
 
 
-@settings(max_examples=60)
+@st.composite
+def mixtures(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """An int, slice, array of positions or mask for each axis, with None and ... among them."""
+    count = draw(st.integers(0, 3))  # of True in a mask, and the last extent of arrays
+    key: list[Any] = []
+    axis = 0
+    while axis < len(shape):
+        extent = shape[axis]
+        key += [None] * draw(st.integers(0, 1))
+        kind = draw(st.sampled_from(["int", "slice", "array", "mask", "dots"]))
+        if kind == "int":
+            key.append(draw(st.integers(-extent, extent - 1)))
+        elif kind == "array":
+            form = draw(st.sampled_from([(), (1,), (count,), (2, 1), (2, count)]))
+            key.append(draw(hnp.arrays(np.int64, form, elements=st.integers(-extent, extent - 1))))
+        elif kind == "mask":
+            covered = shape[axis : axis + draw(st.integers(1, 2))]
+            mask = np.zeros(np.prod(covered), bool)
+            mask[draw(st.permutations(range(mask.size)))[: count if count <= mask.size else 1]] = (
+                True
+            )
+            key.append(mask.reshape(covered))
+            axis += len(covered) - 1
+        elif kind == "slice" or Ellipsis in [
+            part for part in key if not isinstance(part, np.ndarray)
+        ]:
+            key.append(draw(st.slices(extent)))
+        else:
+            key.append(Ellipsis)
+            axis += draw(st.integers(-1, len(shape) - axis - 1))
+        axis += 1
+    return tuple(key)
+
+
+@settings(max_examples=100)
 @given(expressions())
 def test_reads_what_numpy_reads(case: tuple[tuple[int, ...], Any]) -> None:
     shape, where = case
@@ -100,7 +136,7 @@ def test_writes_what_numpy_writes(key: Any) -> None:
         np.testing.assert_array_equal(target.numpy(), expected)
 
 
-@settings(max_examples=40)
+@settings(max_examples=100)
 @given(expressions(), st.booleans())
 def test_writes_at_any_expression(case: tuple[tuple[int, ...], Any], whole: bool) -> None:
     shape, where = case
