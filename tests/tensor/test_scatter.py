@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradlet import Tensor, jit
+from gradlet import Tensor, jit, vmap
 from tests.helpers import check, floats, integers
 
 X = floats(3, 5, 4)
@@ -84,6 +84,7 @@ def test_reductions_of_rows_and_scalars(reduce: str) -> None:
 
     x, index, source = floats(), np.int64(0), floats(seed=1)
     check(both, None, np.asarray(x), np.asarray(index), np.asarray(source))
+    check(lambda x, i: x.gather(0, i) * 2, None, np.asarray(x), np.asarray(index))
     check(both, None, floats(13), integers(101, low=0, high=13), floats(101, low=0.5, high=1.5),
           finite_difference=False)  # fmt: skip
     check(both, None, np.float32([np.inf, -np.inf, np.nan, 1]), np.array([0, 1, 2, 3, 3]),
@@ -161,6 +162,15 @@ def test_recorded_steps_scatter() -> None:
     assert both(x, Tensor([2, 2, 0])).tolist() == [7, 2, 20]
     with pytest.raises(IndexError):
         both(x, Tensor([2, 3, 0])).numpy()
+
+
+@pytest.mark.parametrize("reduce", ["mean", "prod", "amin"])
+def test_examples_at_once(reduce: str) -> None:
+    index, source = integers(3, 6, low=0, high=5), floats(3, 6, seed=1)
+    x, index, source = (Tensor(a) for a in (floats(3, 5), index, source))
+    got = vmap(lambda x, i, s: x.scatter_reduce(0, i, s, reduce))(x, index, source)
+    expected = x.scatter_reduce(1, index, source, reduce)
+    np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradlet import JitError, Tensor, jit
+from gradlet import JitError, Tensor, jit, vmap
 from tests.helpers import check, floats, integers
 
 X = floats(3, 5, 2)
@@ -119,6 +119,14 @@ def test_recorded_steps_with_known_sizes() -> None:
     for counts in ([2, 0, 1], [2, 0, 3], [3, -1, 2]):
         with pytest.raises(IndexError):
             repeat(LINE, Tensor(counts)).numpy()
+
+
+def test_examples_at_once() -> None:
+    x, counts = Tensor([[1, 0, 2], [0, 0, 3]]), Tensor([[1, 3, 0], [4, 0, 0]])
+    assert vmap(lambda x: x.masked_select(x > 0, size=2))(x).tolist() == [[1, 2], [3, 0]]
+    assert vmap(lambda x: x.nonzero(1))(x).tolist() == [[[0]], [[2]]]
+    repeat = vmap(lambda x, n: x.repeat_interleave(n, output_size=4))
+    assert repeat(x, counts).tolist() == [[1, 0, 0, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
