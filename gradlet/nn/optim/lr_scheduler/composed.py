@@ -55,7 +55,7 @@ class SequentialLR(_Composed):
         ValueError: a schedule that is itself made of others.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> warm_up = nn.optim.LinearLR(opt, start_factor=0.5, total_iters=2)
     >>> fall, rates = nn.optim.CosineAnnealingLR(opt, T_max=2), []
     >>> schedule = SequentialLR(opt, [warm_up, fall], milestones=[2])
@@ -132,7 +132,7 @@ class ReduceLROnPlateau(LRScheduler):
         eps: a smaller change of a rate is not made.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = ReduceLROnPlateau(opt, factor=0.5, patience=1), []
     >>> for loss in (1.0, 0.5, 0.5, 0.5, 0.5):
     ...     opt.step(); schedule.step(loss); rates.append(opt.lr)

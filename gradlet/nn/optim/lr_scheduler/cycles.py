@@ -14,7 +14,7 @@ class CosineAnnealingLR(LRScheduler):
     """Falls to `eta_min` as half a cosine in `T_max` epochs, and rises again (Loshchilov 2016).
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = CosineAnnealingLR(opt, T_max=2), []
     >>> for _ in range(3):
     ...     opt.step(); rates.append(f"{opt.lr:.3f}"); schedule.step()

@@ -40,7 +40,7 @@ class StepLR(_Factors):
     """Multiplies by `gamma` in every `step_size`-th epoch.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = StepLR(opt, step_size=2, gamma=0.5), []
     >>> for _ in range(5):
     ...     opt.step(); rates.append(opt.lr); schedule.step()
@@ -109,7 +109,7 @@ class LinearLR(_Factors):
     """Goes from `start_factor` to `end_factor` of the rate in `total_iters` epochs: a warm-up.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = LinearLR(opt, start_factor=0.25, total_iters=3), []
     >>> for _ in range(5):
     ...     opt.step(); rates.append(opt.lr); schedule.step()
@@ -210,7 +210,7 @@ class LambdaLR(_Functions):
     """The first rate times a function of the epoch.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=2.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=2.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = LambdaLR(opt, lambda epoch: 1 / (epoch + 1)), []
     >>> for _ in range(4):
     ...     opt.step(); rates.append(opt.lr); schedule.step()
