@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from gradlet.engine import trace
-from gradlet.nn.optim.lr_scheduler.base import OUTSIDE, CyclesMomentum, LRScheduler
+from gradlet.nn.optim.lr_scheduler.base import CyclesMomentum, LRScheduler
 from gradlet.nn.optim.optimizer import Optimizer
 
 
@@ -71,7 +70,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def step(self, epoch: float | None = None) -> None:
         """Goes on to the next epoch, or to any; a fraction is for batches within one."""
-        trace.refuse(OUTSIDE)
+        self._check_place()
         if epoch is None and self.last_epoch < 0:
             epoch = 0
         if epoch is None:

@@ -195,7 +195,10 @@ class _Functions(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         """All but functions; of objects that are called, their attributes."""
         attributes = [
-            None if isinstance(f, types.FunctionType) else dict(vars(f)) for f in self.lr_lambdas
+            None
+            if isinstance(f, types.FunctionType) or not hasattr(f, "__dict__")
+            else dict(vars(f))
+            for f in self.lr_lambdas
         ]
         return {**super().state_dict(), "lr_lambdas": attributes}
 
