@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradlet import Tensor, dtypes
+from gradlet import Tensor, dtypes, jit
 from gradlet.engine import realize
+from gradlet.engine.trace import JitError
 from gradlet.ir import build
 from gradlet.tensor.random import threefry2x32
 
@@ -115,3 +116,25 @@ def test_permutation_and_likes() -> None:
     assert like.randn_like().shape == (2, 3)
     with pytest.raises(TypeError, match="draws floats"):
         Tensor.rand(3, dtype="int64")
+
+
+def test_the_state_of_the_generator() -> None:
+    Tensor.manual_seed(3)
+    assert Tensor.get_rng_state() == (3, 0)
+    Tensor.rand(2).realize()
+    state = Tensor.get_rng_state()
+    assert state == (3, 1)
+    expected = [Tensor.rand(2).tolist(), Tensor.randn(2).tolist()]
+    Tensor.manual_seed(9)
+    Tensor.set_rng_state(state)
+    assert [Tensor.rand(2).tolist(), Tensor.randn(2).tolist()] == expected
+    for wrong in ((-1, 0), (2**64, 0), (1, -1)):
+        with pytest.raises(ValueError, match="is no state that get_rng_state"):
+            Tensor.set_rng_state(wrong)
+    assert Tensor.get_rng_state() == (3, 3)
+
+
+def test_the_generator_is_not_asked_while_a_step_is_recorded() -> None:
+    for function in (Tensor.get_rng_state, lambda: Tensor.set_rng_state((1, 1))):
+        with pytest.raises(JitError, match="rng_state"):
+            jit(lambda x, f=function: (x, f())[0])(Tensor([1.0]))
