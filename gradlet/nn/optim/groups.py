@@ -120,6 +120,8 @@ def in_use(option: float | Tensor) -> bool:
 
 def as_groups(given: Any) -> list[dict[str, Any]]:
     """Parameter groups as dicts, of which each has "params"."""
+    if _is_group(given):
+        return [dict(given)]
     listed = list(given) if isinstance(given, Iterator) else given
     if isinstance(listed, list | tuple) and any(_is_group(item) for item in listed):
         if all(_is_group(item) for item in listed):

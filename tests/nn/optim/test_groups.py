@@ -228,6 +228,14 @@ def test_generators_names_and_iterators() -> None:
     assert len(optim.SGD(iter(nn.state.get_state_dict(layer).items())).params) == 2
     opt = optim.SGD([{"params": (p for p in [layer.weight])}, {"params": layer.bias}])
     assert [len(group["params"]) for group in opt.param_groups] == [1, 1]
+    assert optim.SGD({"params": layer, "lr": 0.5}).lr == 0.5
+
+
+def test_betas_under_the_names_of_tinygrad() -> None:
+    for kind in (optim.Adam, optim.AdamW, optim.LAMB):
+        opt = kind([Tensor([1.0])], b1=0.5, b2=0.25)
+        assert opt.param_groups[0]["betas"] == (0.5, 0.25)
+    assert optim.Adam([Tensor([1.0])], b2=0.25).param_groups[0]["betas"] == (0.9, 0.25)
 
 
 @pytest.mark.parametrize(
