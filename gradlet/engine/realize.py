@@ -88,6 +88,14 @@ def program_for(nodes: Sequence[Node], device: Device) -> tuple[Executable, Capt
     return program, graph, [places.index(graph.position[n]) for n in nodes]
 
 
+def program_over(params: Sequence[Node], nodes: Sequence[Node], device: Device) -> Executable:
+    """The program that computes `nodes` from PARAM nodes."""
+    key = (device.name, tuple(params), tuple(nodes))
+    if key not in _programs:
+        _programs[key] = compile_program(device, nodes, params)
+    return _programs[key]
+
+
 def _program(graph: Capture, sinks: list[Node], device: Device) -> Executable:
     """The compiled program of a graph of this form."""
     key = (device.name, graph.key(sinks))

@@ -1,9 +1,30 @@
 """Layers, losses, optimisers, state and data, built from `Tensor` alone."""
 
-from gradlet.nn import data, functional, init, optim, state
-from gradlet.nn.attention import MultiheadAttention
-from gradlet.nn.cells import GRUCell, LSTMCell, RNNCell
-from gradlet.nn.containers import ModuleDict, ModuleList, Sequential
+from gradlet.nn import (
+    activations,
+    attention,
+    cells,
+    containers,
+    data,
+    functional,
+    init,
+    layers,
+    losses,
+    normalization,
+    optim,
+    padding,
+    pooling,
+    recurrent,
+    resampling,
+    spatial,
+    state,
+    transformer,
+    utils,
+)
+from gradlet.nn.activations import *  # noqa: F403
+from gradlet.nn.attention import *  # noqa: F403
+from gradlet.nn.cells import *  # noqa: F403
+from gradlet.nn.containers import *  # noqa: F403
 from gradlet.nn.functional import (
     avg_pool2d,
     binary_cross_entropy,
@@ -28,120 +49,33 @@ from gradlet.nn.functional import (
     softplus,
     tanh,
 )
-from gradlet.nn.layers import (
-    Bilinear,
-    Conv2d,
-    Dropout,
-    Embedding,
-    Linear,
-)
-from gradlet.nn.normalization import (
-    BatchNorm,
-    BatchNorm1d,
-    BatchNorm2d,
-    BatchNorm3d,
-    GroupNorm,
-    InstanceNorm1d,
-    InstanceNorm2d,
-    InstanceNorm3d,
-    LayerNorm,
-    RMSNorm,
-)
-from gradlet.nn.recurrent import GRU, LSTM, RNN
-from gradlet.nn.spatial import (
-    AvgPool1d,
-    AvgPool2d,
-    AvgPool3d,
-    Conv1d,
-    Conv3d,
-    ConvTranspose1d,
-    ConvTranspose2d,
-    ConvTranspose3d,
-    Flatten,
-    Identity,
-    MaxPool1d,
-    MaxPool2d,
-    MaxPool3d,
-    Unflatten,
-)
-from gradlet.nn.transformer import (
-    Transformer,
-    TransformerDecoder,
-    TransformerDecoderLayer,
-    TransformerEncoder,
-    TransformerEncoderLayer,
-)
+from gradlet.nn.layers import *  # noqa: F403
+from gradlet.nn.losses import *  # noqa: F403
+from gradlet.nn.normalization import *  # noqa: F403
+from gradlet.nn.padding import *  # noqa: F403
+from gradlet.nn.pooling import *  # noqa: F403
+from gradlet.nn.recurrent import *  # noqa: F403
+from gradlet.nn.resampling import *  # noqa: F403
+from gradlet.nn.spatial import *  # noqa: F403
+from gradlet.nn.transformer import *  # noqa: F403
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "AvgPool1d",
-    "AvgPool2d",
-    "AvgPool3d",
-    "BatchNorm",
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "BatchNorm3d",
-    "Bilinear",
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "GRUCell",
-    "GroupNorm",
-    "Identity",
-    "InstanceNorm1d",
-    "InstanceNorm2d",
-    "InstanceNorm3d",
-    "LSTMCell",
-    "LayerNorm",
-    "Linear",
-    "MaxPool1d",
-    "MaxPool2d",
-    "MaxPool3d",
-    "ModuleDict",
-    "ModuleList",
-    "MultiheadAttention",
-    "RMSNorm",
-    "RNNCell",
-    "Sequential",
-    "Transformer",
-    "TransformerDecoder",
-    "TransformerDecoderLayer",
-    "TransformerEncoder",
-    "TransformerEncoderLayer",
-    "Unflatten",
-    "avg_pool2d",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "conv2d",
-    "cross_entropy",
-    "data",
-    "dropout",
-    "elu",
-    "functional",
-    "gelu",
-    "init",
-    "leaky_relu",
-    "linear",
-    "log_softmax",
-    "max_pool2d",
-    "mse_loss",
-    "nll_loss",
-    "one_hot",
-    "optim",
-    "relu",
-    "scaled_dot_product_attention",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "state",
-    "tanh",
-]
+    "avg_pool2d", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv2d",
+    "cross_entropy", "dropout", "elu", "gelu", "leaky_relu", "linear", "log_softmax",
+    "max_pool2d", "mse_loss", "nll_loss", "one_hot", "relu", "scaled_dot_product_attention",
+    "sigmoid", "silu", "softmax", "softplus", "tanh",
+    "data", "functional", "init", "optim", "state", "utils",
+]  # fmt: skip
+__all__ += activations.__all__
+__all__ += attention.__all__
+__all__ += cells.__all__
+__all__ += containers.__all__
+__all__ += layers.__all__
+__all__ += losses.__all__
+__all__ += normalization.__all__
+__all__ += padding.__all__
+__all__ += pooling.__all__
+__all__ += recurrent.__all__
+__all__ += resampling.__all__
+__all__ += spatial.__all__
+__all__ += transformer.__all__

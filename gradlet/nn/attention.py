@@ -10,6 +10,8 @@ from gradlet.nn import init
 from gradlet.nn.layers import Linear, filled
 from gradlet.tensor.tensor import Tensor
 
+__all__ = ["MultiheadAttention"]
+
 
 class MultiheadAttention:
     """Attention of several heads (Vaswani et al. 2017).

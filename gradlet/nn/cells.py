@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from gradlet.nn.layers import fan_in_uniform
 from gradlet.tensor.tensor import Tensor
 
+__all__ = ["GRUCell", "LSTMCell", "RNNCell"]
+
 States = tuple[Tensor, ...]
 # (what the input gives, what the last hidden state gives, last states) to the next states.
 Step = Callable[[Tensor, Tensor, States], States]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+__all__ = ["ModuleDict", "ModuleList", "Sequential"]
+
 Layer = Callable[..., Any]
 
 

@@ -14,7 +14,7 @@ from gradlet.base import dtypes
 from gradlet.ir import build
 from gradlet.tensor.tensor import Tensor
 
-Pair = int | tuple[int, int]
+__all__ = ["Bilinear", "Dropout", "Embedding", "Linear"]
 
 
 class Linear:
@@ -76,65 +76,6 @@ class Bilinear:
     def __repr__(self) -> str:
         out_features, first, second = self.weight.shape
         return f"Bilinear({first}, {second}, {out_features}{unless(self.bias, ', bias=False')})"
-
-
-class Conv2d:
-    """Cross-correlation of images with learned filters.
-
-    Args:
-        padding: rows and columns of zeros on each side, or "same" for images of one size.
-
-    Attributes:
-        weight: (out_channels, in_channels / groups, height, width), even over ±1/sqrt(fan in).
-        bias: (out_channels,), likewise, or None.
-
-    >>> Conv2d(1, 8, 5)(Tensor.ones(2, 1, 28, 28)).shape
-    (2, 8, 24, 24)
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Pair,
-        stride: Pair = 1,
-        padding: Pair | str = 0,
-        dilation: Pair = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ) -> None:
-        check_groups(self, in_channels, out_channels, groups)
-        kernel = _pair(kernel_size)
-        self.stride, self.dilation, self.groups = _pair(stride), _pair(dilation), groups
-        self.padding = self._sides(padding, kernel)
-        fan_in = in_channels // groups * math.prod(kernel)
-        self.weight = fan_in_uniform((out_channels, in_channels // groups, *kernel), fan_in)
-        self.bias = fan_in_uniform((out_channels,), fan_in) if bias else None
-
-    def _sides(self, padding: Pair | str, kernel: tuple[int, int]) -> tuple[int, int, int, int]:
-        """(left, right, top, bottom)."""
-        if padding == "same":
-            if self.stride != (1, 1):
-                raise ValueError("Conv2d: padding='same' needs stride 1")
-            tall, wide = (d * (k - 1) for d, k in zip(self.dilation, kernel, strict=True))
-            return wide // 2, wide - wide // 2, tall // 2, tall - tall // 2
-        if isinstance(padding, str):
-            raise ValueError(f"Conv2d: padding is a number, a pair or 'same', not {padding!r}")
-        rows, columns = _pair(padding)
-        return columns, columns, rows, rows
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, OH, OW)."""
-        channels = self.weight.shape[1] * self.groups
-        if x.ndim != 4 or x.shape[1] != channels:
-            raise misfit(self, x, f"(N, {channels}, H, W)")
-        return x.conv2d(
-            self.weight, self.bias, self.groups, self.stride, self.dilation, self.padding
-        )
-
-    def __repr__(self) -> str:
-        out_channels, depth, *kernel = self.weight.shape
-        return f"Conv2d({depth * self.groups}, {out_channels}, {tuple(kernel)})"
 
 
 class Embedding:
@@ -253,10 +194,6 @@ def fan_in_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
 
 def filled(value: float, *shape: int, trained: bool = False) -> Tensor:
     return Tensor(np.full(shape, value, np.float32), requires_grad=trained)
-
-
-def _pair(value: Pair) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
 
 
 def unless(value: object, text: str) -> str:

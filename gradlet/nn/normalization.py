@@ -14,6 +14,11 @@ from gradlet.nn.layers import filled, misfit
 from gradlet.tensor.tensor import Tensor
 from gradlet.tensor.values import compute_with_next
 
+__all__ = [
+    "BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "GroupNorm", "InstanceNorm1d",
+    "InstanceNorm2d", "InstanceNorm3d", "LayerNorm", "RMSNorm",
+]  # fmt: skip
+
 _EPSILON = {dtypes.float64: 2.0**-52}  # of other floats that of float32, which they are cast to
 
 

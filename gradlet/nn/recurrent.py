@@ -12,6 +12,8 @@ from gradlet.nn.layers import fan_in_uniform
 from gradlet.nn.recurrence import unroll
 from gradlet.tensor.tensor import Tensor
 
+__all__ = ["GRU", "LSTM", "RNN"]
+
 
 class _Recurrent:
     """What recurrent layers have in common: layers upon layers, in one or in both directions."""

@@ -16,6 +16,11 @@ from gradlet.nn.normalization import LayerNorm
 from gradlet.nn.state import get_parameters
 from gradlet.tensor.tensor import Tensor
 
+__all__ = [
+    "Transformer", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder",
+    "TransformerEncoderLayer",
+]  # fmt: skip
+
 Activation = str | Callable[[Tensor], Tensor]
 _ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu}
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from gradlet.ir import build
+from gradlet.tensor import sharing
 from gradlet.tensor.core import broadcast_shape
 from gradlet.tensor.movement import Movement
 
@@ -125,8 +126,7 @@ class Arrange(Movement):
                 f"unfold: windows of {size} every {step} elements do not fit an axis of {extent}; "
                 "size is from 1 to its extent, and step at least 1"
             )
-        x = self.atleast_1d().node
-        made = self._result(build.window(x, axis, size, step))
+        made = self.atleast_1d()._view((sharing.window, (axis, size, step)))
         return made if self.ndim else made.reshape(1)
 
     # Diagonals
@@ -149,7 +149,7 @@ class Arrange(Movement):
         stop = start + (count - 1) * (columns + 1) + 1
         flat = x.reshape(*lead, rows * columns)
         spans = (*((0, extent, 1) for extent in lead), (start, stop, columns + 1))
-        return self._view(build.slice_(flat.node, spans))
+        return flat._view((build.slice_, spans))
 
     def diag_embed(self, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Self:
         """Zeros with the last axis of `self` on the diagonal of two new axes."""
@@ -197,13 +197,9 @@ class Arrange(Movement):
         """Turned by `k` quarters from the first of two axes towards the second."""
         first, second = self._axes(tuple(dims), "rot90")
         turns = k % 4
-        if turns == 0:
-            return self
-        if turns == 2:
-            return self.flip(first, second)
-        if turns == 1:
-            return self.flip(second).transpose(first, second)
-        return self.flip(first).transpose(first, second)
+        flipped = ((), (second,), (first, second), (first,))[turns]
+        turned = self.flip(flipped)
+        return (turned.transpose(first, second) if turns % 2 else turned)._own()
 
     def roll(self, shifts: int | Sequence[int], dims: Any = None) -> Self:
         """Elements moved on along axes, from the end back to the start; flattened without `dims`.
@@ -228,7 +224,7 @@ class Arrange(Movement):
                 continue
             cut = extent - step % extent
             x = x._part(axis, cut, extent).cat(x._part(axis, 0, cut), dim=axis)
-        return x
+        return x._own()
 
     def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
         """Each element repeated in place along an axis; flattened without `dim`.
@@ -245,7 +241,7 @@ class Arrange(Movement):
         axis = x._axis(0 if dim is None else dim, "repeat_interleave")
         head, extent, tail = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
         wide = x.unsqueeze(axis + 1).expand(*head, extent, repeats, *tail)
-        return wide.reshape(*head, extent * repeats, *tail)
+        return wide.reshape(*head, extent * repeats, *tail)._own()
 
     # Lists of tensors
 

@@ -11,8 +11,9 @@ from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
-from gradlet.runtime.buffer import Buffer, from_numpy, node_of
+from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
+from gradlet.tensor import sharing
 from gradlet.tensor.core import Core
 from gradlet.tensor.values import Values, compute_with_next
 
@@ -120,8 +121,8 @@ class Autograd(Values):
     # Where gradients flow
 
     def detach(self) -> Self:
-        """The same value, through which no gradient flows."""
-        return self._result(build.detach(self.node))
+        """The same elements, through which no gradient flows."""
+        return self._view((sharing.detach, None))
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Sets `requires_grad` and returns `self`."""
@@ -130,11 +131,11 @@ class Autograd(Values):
 
     def clone(self) -> Self:
         """A tensor of its own with the same value, through which gradients flow."""
-        return self._result(build.surrogate(self.node, self.node))
+        return self._own()
 
     def contiguous(self) -> Self:
-        """`self`: how elements are laid out in memory is the compiler's concern."""
-        return self
+        """`self`, or a copy where NumPy would have the elements in another order in memory."""
+        return self if sharing.is_contiguous(self) else self._own()
 
     def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Self:
         """On another device, or as another dtype, as in `x.to("numpy")` and `x.to(float32)`.
@@ -152,57 +153,6 @@ class Autograd(Values):
         home = get_device(device)
         leaf = from_numpy(moved.numpy(), moved.dtype, home)
         return self.from_node(leaf, home.name, self.requires_grad)
-
-    # Writing
-
-    def assign(self, value: Any) -> Self:
-        """Gives `self` new contents: it becomes a leaf that holds `value`.
-
-        Raises:
-            ValueError: another shape, dtype or device than that of `self`.
-        """
-        made = self._operand(value, "assign")
-        if made is None:
-            raise TypeError(f"assign: needs a tensor or an array, not {value!r}")
-        if made.shape != self.shape or made.dtype is not self.dtype:
-            raise ValueError(
-                f"assign: a tensor of {self.dtype.name}{list(self.shape)} cannot take "
-                f"{made.dtype.name}{list(made.shape)}; reshape or cast the value first"
-            )
-        home = get_device(self.device)
-        self.node = node_of(Buffer(home, made.dtype, made.shape, pending=build.detach(made)))
-        return self
-
-    def _write(self, made: Node) -> None:
-        """In-place change to `made`. A leaf stays a leaf where no gradient would be lost."""
-        trained = self.is_leaf and self.requires_grad
-        if not Core.grad_enabled or trained or not _has_history(made, self.node):
-            home = get_device(self.device)
-            made = node_of(Buffer(home, made.dtype, made.shape, pending=build.detach(made)))
-        self.node = made
-
-    def _in_place(self, result: Any, operation: str) -> Self:
-        if result is NotImplemented:
-            return NotImplemented
-        if result.shape != self.shape or result.dtype is not self.dtype:
-            raise ValueError(
-                f"{operation}: the result, {result.dtype.name}{list(result.shape)}, does not "
-                f"fit into {self.dtype.name}{list(self.shape)}; write x = x {operation[0]} y"
-            )
-        self._write(result.node)
-        return self
-
-    def __iadd__(self, other: Any) -> Self:
-        return self._in_place(self.__add__(other), "+=")
-
-    def __isub__(self, other: Any) -> Self:
-        return self._in_place(self.__sub__(other), "-=")
-
-    def __imul__(self, other: Any) -> Self:
-        return self._in_place(self.__mul__(other), "*=")
-
-    def __itruediv__(self, other: Any) -> Self:
-        return self._in_place(self.__truediv__(other), "/=")
 
     # Switches
 
@@ -274,15 +224,11 @@ def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:
 
 def has_history(made: Node) -> bool:
     """Whether a gradient could flow through `made`, a result of operations, to a live leaf."""
-    return made.op is not ops.BUFFER and _reaches_a_leaf(made)
+    return made.op is not ops.BUFFER and reaches_a_leaf(made)
 
 
-def _has_history(made: Node, own: Node) -> bool:
-    """Whether a gradient could flow through `made` to a live leaf other than `own`, or past it."""
-    return own.op is not ops.BUFFER or _reaches_a_leaf(made, other_than=own)
-
-
-def _reaches_a_leaf(made: Node, other_than: Node | None = None) -> bool:
+def reaches_a_leaf(made: Node, other_than: Node | None = None) -> bool:
+    """Whether a gradient could flow through `made` to a live leaf."""
     order = topological([made])
     leaves = {leaf.node for leaf in _leaves_in(order) if leaf.node is not other_than}
     # What a transformation gives to a function, and custom gradients, lead to leaves of others.

@@ -15,6 +15,7 @@ from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
+from gradlet.tensor import sharing
 from gradlet.tensor.core import Core, as_array, broadcast_shape, scalar_node
 from gradlet.tensor.reduce import Reduce
 
@@ -39,6 +40,20 @@ class Selection:
     arrays: dict[int, Node] = field(default_factory=dict)
     apart: bool = False
 
+    def moves(self) -> tuple[sharing.Move, ...]:
+        """What leads to all that is chosen but by arrays."""
+        return (
+            (build.slice_, tuple(self.spans)),
+            (build.flip, tuple(self.flipped)),
+            (build.reshape, tuple(self.shape)),
+        )
+
+    def part(self, x: Node) -> Node:
+        """What the moves lead to in `x`."""
+        for move, argument in self.moves():
+            x = move(x, argument)
+        return x
+
 
 class Indexing(Reduce):
     """Reading and writing at indices."""
@@ -57,22 +72,24 @@ class Indexing(Reduce):
         [2, 4]
         """
         chosen = self._select(key)
-        x = build.flip(build.slice_(self.node, tuple(chosen.spans)), tuple(chosen.flipped))
-        x = build.reshape(x, tuple(chosen.shape))
         if not chosen.arrays:
-            return self._view(x)
-        return self._result(_take_arrays(x, chosen))
+            return self._view(*chosen.moves())
+        return self._result(_take_arrays(chosen.part(self.node), chosen))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Writes `value`, broadcast, at `key`; where an element is chosen twice, the last stays."""
+        """Writes `value`, broadcast, at `key`; where an element is chosen twice, the last stays.
+
+        What else shares the elements, such as a slice taken before, shows them as well.
+        """
         chosen = self._select(key)
+        if isinstance(value, Core) and sharing.same_view(value, self, chosen.moves()):
+            return  # the second half of x[key] += y: the first has written already
         source = self._value_node(value)
         if not chosen.arrays:
             source = _fitted(source, tuple(chosen.shape))
         else:
-            x = build.flip(build.slice_(self.node, tuple(chosen.spans)), tuple(chosen.flipped))
-            source = _put_arrays(build.reshape(x, tuple(chosen.shape)), source, chosen)
-        self._write(_overwrite(self.node, source, chosen))
+            source = _put_arrays(chosen.part(self.node), source, chosen)
+        self._write(_overwrite(self.node, source, chosen), "setitem")
 
     def _value_node(self, value: Any) -> Node:
         """A value to write into `self`, in its dtype."""
@@ -83,9 +100,6 @@ class Indexing(Reduce):
         if found is None:
             raise TypeError(f"setitem: cannot write {value!r} into a tensor")
         return build.cast(found, self.dtype)
-
-    def _write(self, made: Node) -> None:
-        raise NotImplementedError  # the autograd layer knows which history to keep
 
     # Taking a key apart
 
@@ -357,11 +371,6 @@ def _rank(mask: Any) -> int:
 
 def _overwrite(x: Node, value: Node, chosen: Selection) -> Node:
     """`x` with `value` at the selected elements."""
-    taken = [-(-(stop - start) // step) for start, stop, step in chosen.spans]
-    value = build.flip(build.reshape(value, tuple(taken)), tuple(chosen.flipped))
-    widths = []
-    for extent, count, (start, _, step) in zip(x.shape, taken, chosen.spans, strict=True):
-        covered = start + (count - 1) * step + 1 if count else start
-        widths.append((start, extent - covered, step - 1))
-    inside = build.pad(build.const(True, dtypes.bool_, value.shape), tuple(widths))
-    return build.where(inside, build.pad(value, tuple(widths)), x)
+    taken = tuple(len(range(*span)) for span in chosen.spans)
+    value = build.flip(build.reshape(value, taken), tuple(chosen.flipped))
+    return sharing.overwrite(x, value, chosen.spans)

@@ -41,7 +41,7 @@ class Movement(Activations):
                 f"reshape: a tensor of shape {self.shape} has {self.numel()} elements, which "
                 f"do not fill shape {wanted}"
             )
-        return self._view(build.reshape(self.node, complete))
+        return self._view((build.reshape, complete))
 
     view = reshape
 
@@ -60,14 +60,14 @@ class Movement(Activations):
         wanted = check_extents(shape_argument(shape), "expand")
         if broadcast_shape((self.shape, wanted), "expand") != wanted:
             raise ValueError(f"expand: shape {self.shape} cannot be expanded to {wanted}")
-        return self._view(build.expand(self.node, wanted))
+        return self._view((build.expand, wanted))
 
     def permute(self, *order: Any) -> Self:
         """Axis `i` of the result is axis `order[i]` of the source."""
         axes = self._axes(shape_argument(order), "permute")
         if len(axes) != self.ndim:
             raise ValueError(f"permute: {axes} does not name each of {self.ndim} axes once")
-        return self._view(build.permute(self.node, axes))
+        return self._view((build.permute, axes))
 
     def transpose(self, dim0: int = 1, dim1: int = 0) -> Self:
         """Two axes exchanged."""
@@ -75,12 +75,12 @@ class Movement(Activations):
         first, second = self._axis(dim0, "transpose"), self._axis(dim1, "transpose")
         if self.ndim:
             order[first], order[second] = order[second], order[first]
-        return self._view(build.permute(self.node, tuple(order)))
+        return self._view((build.permute, tuple(order)))
 
     @property
     def T(self) -> Self:  # noqa: N802
         """All axes in reverse order."""
-        return self._view(build.permute(self.node, tuple(reversed(range(self.ndim)))))
+        return self._view((build.permute, tuple(reversed(range(self.ndim)))))
 
     def movedim(self, source: int, destination: int) -> Self:
         """One axis moved to another place, the others in their order."""
@@ -120,7 +120,7 @@ class Movement(Activations):
 
     def flip(self, *axis: Any) -> Self:
         """The order along the given axes reversed."""
-        return self._view(build.flip(self.node, self._axes(shape_argument(axis), "flip")))
+        return self._view((build.flip, self._axes(shape_argument(axis), "flip")))
 
     # Padding and cutting
 
@@ -139,7 +139,7 @@ class Movement(Activations):
             (max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(widths, self.shape, strict=True)
         )
         added = tuple((max(b, 0), max(a, 0)) for b, a in widths)
-        return self._view(pad_node(self.shrink(cut).node, added, value))
+        return self._result(pad_node(self.shrink(cut).node, added, value))
 
     def shrink(self, bounds: Sequence[tuple[int, int] | None]) -> Self:
         """For each axis the elements from start up to stop, given as a pair, or None for all."""
@@ -151,13 +151,13 @@ class Movement(Activations):
             if not 0 <= start <= stop <= extent:
                 raise ValueError(f"shrink: {bound} is not within an axis of {extent}")
             spans.append((start, stop, 1))
-        return self._view(build.slice_(self.node, tuple(spans)))
+        return self._view((build.slice_, tuple(spans)))
 
     def _part(self, axis: int, start: int, stop: int) -> Self:
         spans = tuple(
             (start, stop, 1) if a == axis else (0, extent, 1) for a, extent in enumerate(self.shape)
         )
-        return self._view(build.slice_(self.node, spans))
+        return self._view((build.slice_, spans))
 
     def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple[Self, ...]:
         """Pieces along `dim`: of one size (the last may be smaller), or of the given sizes."""
@@ -222,7 +222,7 @@ class Movement(Activations):
         paired = [part for extent in extents for part in (1, extent)]
         spread = [part for pair in zip(counts, extents, strict=True) for part in pair]
         repeated = tuple(count * extent for count, extent in zip(counts, extents, strict=True))
-        return self.reshape(tuple(paired)).expand(tuple(spread)).reshape(repeated)
+        return self.reshape(tuple(paired)).expand(tuple(spread)).reshape(repeated)._own()
 
     def tile(self, *repeats: Any) -> Self:
         """`repeat`, where missing leading counts are 1."""
