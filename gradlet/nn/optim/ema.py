@@ -91,7 +91,7 @@ class AveragedModel:
             if mean.dtype.is_float and (mean.requires_grad is not False or self.use_buffers):
                 mean.assign(self._next(mean, value).cast(mean.dtype))
             else:
-                mean.assign(value.detach())
+                mean.assign(value)
             changed.append(mean)
         self.n_averaged.assign(self.n_averaged + 1)
         changed[0].realize(*changed[1:])
@@ -120,15 +120,15 @@ class AveragedModel:
         """Gives the model the averages."""
         pairs = self._pairs(model)
         for mean, value in pairs:
-            value.assign(mean.detach())
+            value.assign(mean)
         _realize([value for _, value in pairs])
 
     def swap(self, model: Any) -> None:
         """Exchanges weights and averages; a second time, all is as it was."""
         pairs = self._pairs(model)
         for mean, value in pairs:
-            before = value.detach()
-            value.assign(mean.detach())
+            before = value.detach().clone()
+            value.assign(mean)
             mean.assign(before)
         _realize([tensor for pair in pairs for tensor in pair])
 

@@ -32,7 +32,7 @@ def state_dict(optimizer: Optimizer) -> dict[str, Any]:
         first = last
     # Other tensors with the same values, which later steps do not change.
     states = {
-        i: {name: value.detach() for name, value in state.items()}
+        i: {name: value.detach().clone() for name, value in state.items()}
         for i, state in enumerate(optimizer.state)
     }
     return {"state": {i: state for i, state in states.items() if state}, "param_groups": groups}
