@@ -46,7 +46,7 @@ class Switches(type):
         (dtypes.float64, dtypes.float64, dtypes.float64)
         >>> Tensor.default_dtype = "float32"
         """
-        return dtypes.default_float()
+        return dtypes.current_float()
 
     @default_dtype.setter
     def default_dtype(cls, dtype: Any) -> None:
@@ -345,7 +345,7 @@ def as_array(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
         )
     if dtype is None:
         weak = array.dtype == np.float64 and not isinstance(_first_leaf(data), _NUMPY_DATA)
-        dtype = dtypes.default_float() if weak else dtypes.from_numpy(array.dtype)
+        dtype = dtypes.current_float() if weak else dtypes.from_numpy(array.dtype)
     if dtype.is_int and array.dtype.kind in "iu" and array.size:
         low, high = int(array.min()), int(array.max())
         if low < dtype.min or high > dtype.max:

@@ -265,6 +265,16 @@ def test_what_cannot_be_the_default_type() -> None:
     assert Tensor.default_dtype is dtypes.float32
 
 
+@pytest.mark.usefixtures("as_before")
+def test_the_name_that_tinygrad_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dtypes.default_float is dtypes.float32
+    monkeypatch.setattr(dtypes, "default_float", dtypes.float64)
+    assert Tensor.default_dtype is Tensor([1.0]).dtype is dtypes.float64
+    monkeypatch.setattr(dtypes, "default_float", dtypes.int32)
+    with pytest.raises(TypeError, match="cannot be the type of Python's floats"):
+        Tensor([1]) + 0.5
+
+
 # Casts
 
 
