@@ -10,6 +10,7 @@ import torch
 from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
 from gradlet.runtime.pytorch.integers import Function
+from gradlet.runtime.pytorch.parts import by_parts
 from gradlet.runtime.pytorch.patterns import Plan, match
 from gradlet.runtime.pytorch.table import TORCH
 
@@ -42,7 +43,7 @@ class TorchProgram:
             if n in given:
                 return ()
             if n not in plans:
-                plans[n] = match(n) or Plan(TORCH[n.op](n), n.src, _broadcasts(n))
+                plans[n] = match(n) or by_parts(n) or Plan(TORCH[n.op](n), n.src, _broadcasts(n))
             return plans[n].sources
 
         order = [n for n in topological(sinks, sources) if n not in given]
