@@ -25,6 +25,8 @@ from gradlet.runtime.pytorch.table import FEW, MANY, TORCH
 Shape = tuple[int, ...]
 Part = tuple[Any, ...]
 
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 def by_parts(n: Node) -> Plan | None:
     """A plan that computes `n` part by part, if it is a choice of that kind."""
@@ -37,22 +39,48 @@ def _place(n: Node) -> Plan | None:
     """The first or last place where a condition holds: an extreme of `where(condition, ...)`."""
     op, axes = n.arg
     choice = n.src[0]
+    if choice.op is not ops.WHERE or op not in (ops.MINIMUM, ops.MAXIMUM):
+        return None
     parts = _parts(choice.shape, axes)
-    if (
-        choice.op is not ops.WHERE
-        or op not in (ops.MINIMUM, ops.MAXIMUM)
-        or not _pays(n.size, parts)
-    ):
+    condition, *places = choice.src
+    if not condition.op.elementwise or not _pays(n.size, parts) or n.dtype is not dtypes.int64:
         return None
-    if n.dtype.is_float or n.dtype.is_unsigned:
+    if not all(map(_is_constant, places)):
         return None
+    place, last = map(_constant, places)
+    numbers, nowhere = [_number(place[part]) for part in parts], _number(last)
+    if nowhere is None or None in numbers:
+        return None
+    # Products do without a branch for each element, and are done on bytes where those hold them.
+    shifts = [number - nowhere for number in numbers if number is not None]
+    narrow = all(-128 <= shift < 128 for shift in shifts)
+    kind = torch.int8 if narrow else torch.int64
     choose = torch.minimum if op is ops.MINIMUM else torch.maximum
-    leaves, evaluate = _tree(choice)
+    leaves, evaluate = _tree(condition)
 
     def extreme(*values: torch.Tensor) -> torch.Tensor:
-        return reduce(choose, (evaluate([x[part] for x in values]) for part in parts))
+        holds = (evaluate([x[part] for x in values]).to(kind) for part in parts)
+        shifted = reduce(choose, (h * shift for h, shift in zip(holds, shifts, strict=True)))
+        return shifted.long() + nowhere
 
     return Plan(extreme, leaves)
+
+
+def _constant(n: Node) -> torch.Tensor:
+    """The value of a node that reads no parameter, as a view of the few numbers that it has."""
+    values: dict[Node, torch.Tensor] = {}
+    for current in topological([n]):
+        given = [values[source] for source in current.src]
+        if not (current.op.elementwise or current.op is ops.EXPAND):
+            given = [x.expand(s.shape) for x, s in zip(given, current.src, strict=True)]
+        values[current] = TORCH[current.op](current)(*given or [torch.device("cpu")])
+    return values[n].expand(n.shape)
+
+
+def _number(x: torch.Tensor) -> int | None:
+    """The one number that all elements are, or None."""
+    varies = any(step for step, extent in zip(x.stride(), x.shape, strict=True) if extent > 1)
+    return None if varies else int(x.flatten()[0])
 
 
 def _picked(n: Node) -> Plan | None:
@@ -105,7 +133,7 @@ def _tree(choice: Node) -> tuple[tuple[Node, ...], Callable[[list[torch.Tensor]]
         return n.src if n is choice or (n.op.elementwise and n.dtype is dtypes.bool_) else ()
 
     order = topological([choice], inner)
-    steps = [(n, TORCH[n.op](n)) for n in order if inner(n)]
+    steps = [(n, _masked if _or_zero(n) else TORCH[n.op](n)) for n in order if inner(n)]
     leaves = tuple(n for n in order if not inner(n))
 
     def evaluate(values: list[torch.Tensor]) -> torch.Tensor:
@@ -115,6 +143,17 @@ def _tree(choice: Node) -> tuple[tuple[Node, ...], Callable[[list[torch.Tensor]]
         return found[choice]
 
     return leaves, evaluate
+
+
+def _or_zero(n: Node) -> bool:
+    """Whether a node is `where(condition, x, 0)` for floats, with no sign before the zero."""
+    return n.op is ops.WHERE and n.dtype.is_float and n.src[2].arg == (0.0).hex()
+
+
+def _masked(condition: torch.Tensor, x: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+    """`where(condition, x, 0)` on bits: without a branch for each element."""
+    bits = x.view(_BITS[x.itemsize])
+    return (bits & -condition.to(bits.dtype)).view(x.dtype)
 
 
 def _undone(x: torch.Tensor, moves: Sequence[Node]) -> torch.Tensor:

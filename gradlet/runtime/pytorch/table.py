@@ -97,7 +97,7 @@ def _extreme(n: Node) -> Function:
         for axis, extent in enumerate(n.src[0].shape)
     ]
     parts = list(product(*extents))
-    if len(parts) > FEW or n.size < MANY:
+    if not 1 < len(parts) <= FEW or n.size < MANY:
         return partial(torch.amax if larger else torch.amin, dim=axes)
     choose = torch.maximum if larger else torch.minimum
     return lambda x: reduce(choose, [x[part] for part in parts])
