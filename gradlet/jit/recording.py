@@ -15,6 +15,8 @@ from gradlet.ir.node import Node
 from gradlet.jit.watch import Watch
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, Executable
+from gradlet.tensor import sharing
+from gradlet.tensor.autograd import note_overwritten
 from gradlet.tensor.core import Core, Shape
 from gradlet.tensor.nested import Form, Same, rebuild
 from gradlet.tensor.random import next_block
@@ -196,6 +198,21 @@ class Recording:
         self.seen = latest
         return None
 
+    def entangled(self, arguments: Sequence[Core]) -> bool:
+        """Whether the step writes what an argument shares with another tensor that it is given.
+
+        Its stand-in does not share it.
+        """
+        families = {id(a.share.family) for a in arguments if a.share is not None}
+        if not families:
+            return False
+        given = {id(t): t for t in (*arguments, *(v.tensor for v in self.variables))}
+        members = [id(t.share.family) for t in given.values() if t.share is not None]
+        shared = {family for family in families if members.count(family) > 1}
+        written = [t for t in self.targets if t.kind != FRESH and t.result is not None]
+        shares = [self.place(target, arguments).share for target in written] if shared else []
+        return any(share is not None and id(share.family) in shared for share in shares)
+
     # Running it
 
     def run(self, arguments: Sequence[Core], memories: Sequence[Any] | None = None) -> Any:
@@ -216,6 +233,11 @@ class Recording:
                 memories = [self.memory(kind, which, arguments) for kind, which in self.inputs]
             results = self.program(memories)
         made = [self.tensor(target, arguments, results) for target in self.targets]
+        shared = [tensor for tensor in made if tensor.share is not None]
+        if shared:
+            settled = {id(tensor) for tensor in made}
+            for tensor in shared:
+                sharing.spread(tensor, settled)
         for slot in self.slots:
             value = None if slot.target is None else made[slot.target]
             self.places[slot.place].put(slot.key, value)
@@ -250,11 +272,14 @@ class Recording:
         if target.kind == FRESH:
             assert made is not None
             return Tensor.from_node(made, self.device.name, target.trained)
-        tensor = (
-            arguments[target.number]
-            if target.kind == ARGUMENT
-            else self.variables[target.number].tensor
-        )
+        tensor = self.place(target, arguments)
         if made is not None:
+            note_overwritten(tensor)
             tensor.node = made
         return tensor
+
+    def place(self, target: Target, arguments: Sequence[Core]) -> Core:
+        """The tensor that a target is, unless it is a fresh one."""
+        if target.kind == ARGUMENT:
+            return arguments[target.number]
+        return self.variables[target.number].tensor

@@ -290,9 +290,10 @@ class _Linearizer:
         return found
 
     def compute(self, x: Node) -> None:
-        lanes = self.lanes if self.lane_counter in index.variables(x) else 0
+        prefix = x.op is ops.PREFIX  # whose lanes differ though those of its source may be equal
+        lanes = self.lanes if prefix or self.lane_counter in index.variables(x) else 0
         args = tuple(self.evaluate_known(s) for s in self.operands(x))
-        if self.is_volatile(x):
+        if prefix or self.is_volatile(x):
             self.momentary[x] = self.put(x, args, lanes, self.scopes[-1])
             return
         needed = index.variables(x)

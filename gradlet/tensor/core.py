@@ -1,10 +1,11 @@
 """What every Tensor is: a mutable cell that holds a node of the graph and the name of its device.
 
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
-core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, arrange,
-reduce, indexing, scatter, contraction, einsum, convolution, pooling, resampling, creation, random,
-functional, losses, sequences, attention, statistics, order, counting, linalg, fft, values, hooks,
-autograd, tensor.
+core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, padding,
+arrange, rearrange, reduce, indexing, scatter, selecting, contraction, einsum, convolution, pooling,
+adaptive, unpooling, resampling, grids, creation, random, functional, losses, sequences, attention,
+statistics, order, counting, linalg, fft, values, hooks, autograd, inplace, interop, tensor. What
+views have to do with each other stands in `sharing`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
 from gradlet.runtime.device import get_device
+from gradlet.tensor import sharing
 
 Shape = tuple[int, ...]
 Scalar = bool | int | float
@@ -60,18 +62,20 @@ class Core(metaclass=Switches):
         grad: the gradient that `backward` has added up so far, or None.
         requires_grad: False keeps gradients out of this leaf; True and None let them in. True
             also says that it is being trained: see `backward`.
+        share: its place among the tensors that share elements, if it has any: see `sharing`.
         hooks: those of a leaf, or None; see `hooks.py`.
         training: whether `dropout` and batch normalisation act as in training. One live switch
             for all tensors.
     """
 
-    __slots__ = ("node", "device", "grad", "requires_grad", "hooks", "__weakref__")
+    __slots__ = ("node", "device", "grad", "requires_grad", "share", "hooks", "__weakref__")
     __array_priority__ = 1000  # NumPy's operators leave the work to ours
 
     node: Node
     device: str
     grad: Self | None
     requires_grad: bool | None
+    share: sharing.Share | None
     hooks: Any
     training: ClassVar[bool] = False
     grad_enabled: ClassVar[bool] = True
@@ -87,6 +91,7 @@ class Core(metaclass=Switches):
         cell.grad = None
         cell.hooks = None
         cell.requires_grad = requires_grad
+        cell.share = None
         holders.add(cell)
         return cell
 
@@ -100,12 +105,36 @@ class Core(metaclass=Switches):
         cell.grad = None
         cell.hooks = None
         cell.requires_grad = None
+        cell.share = None
         holders.add(cell)
         return cell
 
-    def _view(self, made: Node) -> Self:
-        """The result of an operation that only moves elements: `self` if nothing has moved."""
+    def _changed(self, made: Node) -> Self:
+        """What an operation returns that may have nothing to do, and then returns `self`."""
         return self if made is self.node else self._result(made)
+
+    def _view(self, *moves: sharing.Move) -> Self:
+        """A tensor that shares the elements of `self` that `moves` lead to; `self` if it is all."""
+        made = self.node
+        for move, argument in moves:
+            made = move(made, argument)
+        if made is self.node:
+            return self
+        view = self._result(made)
+        sharing.join(view, self, moves if Core.grad_enabled else (*moves, (sharing.detach, None)))
+        return view
+
+    def _own(self) -> Self:
+        """A tensor with the value of `self` that shares nothing."""
+        return self._result(build.surrogate(self.node, self.node))
+
+    def _write(self, made: Node, operation: str) -> None:
+        """Changes `self` to `made`, and what shares its elements with it."""
+        raise NotImplementedError  # the layer `inplace` knows how
+
+    def _become(self, made: Node) -> None:
+        """Changes `self` alone to `made`."""
+        raise NotImplementedError  # the layer `inplace` knows how
 
     @classmethod
     def _leaf(

@@ -16,10 +16,10 @@ from gradlet.tensor.core import (
     scalar_node,
     shape_argument,
 )
-from gradlet.tensor.resampling import Resampling
+from gradlet.tensor.grids import Grids
 
 
-class Creation(Resampling):
+class Creation(Grids):
     """Constructors by shape. All take `dtype`, `device` and `requires_grad`.
 
     What has no dtype of its own has `Tensor.default_dtype` if none is given.

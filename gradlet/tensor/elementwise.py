@@ -40,7 +40,7 @@ class Elementwise(Arithmetic):
     def cast(self, dtype: Any) -> Self:
         """The elements converted to `dtype`: a DType, a name or a NumPy dtype."""
         wanted = dtype if isinstance(dtype, DType) else dtypes.as_dtype(dtype)
-        return self._view(build.cast(self.node, wanted))
+        return self._changed(build.cast(self.node, wanted))
 
     def bitcast(self, dtype: Any) -> Self:
         """The same bits read as another dtype of the same width."""
@@ -50,7 +50,7 @@ class Elementwise(Arithmetic):
                 f"bitcast: {self.dtype.name} and {wanted.name} differ in width; "
                 "choose a dtype of the same number of bits"
             )
-        return self._view(build.bitcast(self.node, wanted))
+        return self._view((build.bitcast, wanted))
 
     def float(self) -> Self:
         """As float32."""

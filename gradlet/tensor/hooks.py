@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from gradlet.engine.realize import holders
+from gradlet.engine.realize import live
 from gradlet.grad.vjp import GradientError
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
@@ -176,7 +176,7 @@ class Watch:
     def __init__(self, order: Sequence[Node]) -> None:
         inside = set(order)
         groups: dict[Node, dict[Node, Core]] = {}
-        for cell in list(holders):
+        for cell in live():
             own = cell.node
             if isinstance(own.arg, Hooks) and own.src[0] in inside:
                 groups.setdefault(own.src[0], {})[own] = cell  # type: ignore[assignment]

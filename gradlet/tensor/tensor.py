@@ -11,11 +11,11 @@ from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
 from gradlet.runtime.device import Device, get_device
-from gradlet.tensor.autograd import Autograd
 from gradlet.tensor.core import Core, as_array
+from gradlet.tensor.interop import Interop
 
 
-class Tensor(Autograd):
+class Tensor(Interop):
     """An array of numbers on a device, computed when it is looked at, with gradients.
 
     Args:
@@ -41,7 +41,7 @@ class Tensor(Autograd):
     ) -> None:
         home = get_device(device or (data.device if isinstance(data, Core) else device_name()))
         wanted = None if dtype is None else dtypes.as_dtype(dtype)
-        if isinstance(data, Autograd):
+        if isinstance(data, Interop):
             made = _copied(data, home, wanted)
         else:
             array, found = as_array([] if data is None else data, wanted)
@@ -56,10 +56,11 @@ class Tensor(Autograd):
         self.grad = None
         self.hooks = None
         self.requires_grad = requires_grad
+        self.share = None
         holders.add(self)
 
 
-def _copied(source: Autograd, home: Device, dtype: dtypes.DType | None) -> Node:
+def _copied(source: Interop, home: Device, dtype: dtypes.DType | None) -> Node:
     """A leaf with the value of a tensor."""
     moved = source.to(device=home.name, dtype=dtype).node
     return node_of(Buffer(home, moved.dtype, moved.shape, pending=build.detach(moved)))

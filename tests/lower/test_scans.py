@@ -82,6 +82,16 @@ def test_scans_of_what_is_the_same_everywhere(length: int) -> None:
     assert x.grad is not None and x.grad.tolist() == list(range(length, 0, -1))
 
 
+@pytest.mark.parametrize("size", [20, 23, 300])
+def test_scans_of_what_is_equal_in_all_lanes(size: int) -> None:
+    np.testing.assert_array_equal(Tensor.ones(size).cumsum().numpy(), np.arange(1, size + 1))
+    rows = np.arange(1.0, size + 1)
+    wide = Tensor(rows).reshape(size, 1).expand(size, 32)
+    np.testing.assert_array_equal(wide.cumsum(1).numpy(), np.outer(rows, np.arange(1, 33)))
+    steps = wide.reshape(size * 32).cumsum().numpy()
+    np.testing.assert_array_equal(steps, np.repeat(rows, 32).cumsum())
+
+
 @given(EXTENT, EXTENT, EXTENT, st.integers(0, 2), st.sampled_from(["cumsum", "cumprod"]))
 @settings(max_examples=60)
 def test_scans(a: int, b: int, c: int, axis: int, name: str) -> None:
