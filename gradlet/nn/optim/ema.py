@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gradlet.engine import trace
+from gradlet.nn.optim.saved import snapshot
 from gradlet.nn.state import get_state_dict, load_state_dict
 from gradlet.tensor.tensor import Tensor
 
@@ -127,7 +128,7 @@ class AveragedModel:
         """Exchanges weights and averages; a second time, all is as it was."""
         pairs = self._pairs(model)
         for mean, value in pairs:
-            before = value.detach().clone()
+            before = snapshot(value)
             value.assign(mean)
             mean.assign(before)
         _realize([tensor for pair in pairs for tensor in pair])
@@ -144,8 +145,9 @@ class AveragedModel:
     # State
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averages and their count, named as in PyTorch: `module.weight`, `n_averaged`."""
-        return {"n_averaged": self.n_averaged, **get_state_dict(self.module, "module")}
+        """The averages and their count as they are now: `module.weight`, `n_averaged`."""
+        tensors = {"n_averaged": self.n_averaged, **get_state_dict(self.module, "module")}
+        return {name: snapshot(tensor) for name, tensor in tensors.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from a state; nothing changes if it does not fit."""
