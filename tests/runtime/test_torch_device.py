@@ -185,6 +185,13 @@ def test_a_gradient_of_pytorch_is_no_business_of_ours() -> None:
 # Integers
 
 
+def test_what_numpy_computes_of_arrays_that_broadcast() -> None:
+    same = Tensor.full((3,), 2**63, dtype="uint64", device=CPU)
+    assert same.double().tolist() == [2.0**63] * 3
+    assert (same // 3).tolist() == [2**63 // 3] * 3
+    assert Tensor.full((2,), 1.5, device=CPU).cast("float8_e5m2").tolist() == [1.5, 1.5]
+
+
 @pytest.mark.parametrize("dtype", [dtypes.uint16, dtypes.uint32, dtypes.uint64], ids=str)
 def test_carried_integers_where_signs_matter(dtype: dtypes.DType) -> None:
     top = dtype.max
