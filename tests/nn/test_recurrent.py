@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gradlet import Tensor, grad, jit, nn, profile, vmap
+from gradlet.nn import recurrence
 from gradlet.nn.cells import gru_step
 from gradlet.nn.recurrence import unroll
 from tests.graphs import plan
@@ -169,6 +170,15 @@ def test_a_training_loop_compiles_once_and_follows_pytorch() -> None:
         reference_opt.step()
         assert abs(loss - expected.item()) < 1e-6
     assert compiled[1:3] == [0, 0] and compiled[4:] == [0, 0]
+
+
+def test_a_recorded_step_may_be_the_first_of_all() -> None:
+    layer, x = nn.RNN(3, 4), Tensor(floats(3, 2, 3), requires_grad=False)
+    recurrence._places.clear()
+    step = jit(lambda x: layer(x)[0])
+    for _ in range(3):
+        got = step(x)
+    np.testing.assert_allclose(got.numpy(), layer(x)[0].numpy(), atol=1e-6)
 
 
 def test_steps_share_kernels() -> None:
