@@ -139,6 +139,20 @@ def test_what_is_recognised(made: Callable[[], Tensor], expected: list[str]) -> 
     np.testing.assert_allclose(result.numpy(), known, rtol=1e-5, atol=1e-5)
 
 
+def test_windows_of_something_else_add_up_as_they_are_written() -> None:
+    matrix, vector = (
+        build.param(i, dtypes.float32, shape) for i, shape in enumerate([(24, 5), (5,)])
+    )
+    product = build.mul(matrix, build.expand(vector, (24, 5)))
+    windows = build.reshape(build.sum_(product, (1,)), (2, 3, 2, 2))
+    folded = build.fold(windows, 2, 3)
+    arrays = [np.arange(120, dtype=np.float32).reshape(24, 5), np.arange(5, dtype=np.float32)]
+    (known,) = get_device("numpy").compile([folded], [matrix, vector])(arrays)  # type: ignore
+    given = [torch.from_numpy(a) for a in arrays]
+    (found,) = get_device(CPU).compile([folded], [matrix, vector])(given)  # type: ignore
+    np.testing.assert_array_equal(found.numpy(), known)
+
+
 def test_thresholds_at_their_edges() -> None:
     values = [np.nan, -0.0, 0.0, np.inf, -np.inf, 1e-45, -1e-45]
     x = Tensor(values, device=CPU)

@@ -254,10 +254,11 @@ def _image_gradient(n: Node) -> Plan | None:
     if not steps or found is None or n.ndim != 2 + axes or any(padding[:2]):
         return None
     roles = _roles(found.shape)
+    if found.axes != (roles.filters,) or len(roles.kernel) != axes:
+        return None
     stride, dilation = zip(*steps, strict=True)
-    kernel = roles.filters_shape()[2:]
-    how = _Geometry(kernel, stride, dilation, padding[2:])
-    if found.axes != (roles.filters,) or len(kernel) != axes or not _fits(n, how, roles):
+    how = _Geometry(roles.filters_shape()[2:], stride, dilation, padding[2:])
+    if not _fits(n, how, roles):
         return None
     for filters, g in (found.operands, found.operands[::-1]):
         if roles.lacks(filters, 0, *roles.places) and roles.lacks(g, roles.depth, *roles.kernel):
