@@ -42,6 +42,18 @@ class Target:
     triple: str = ""
     """LLVM's name of architecture and system; empty for those of this process."""
 
+    workgroup: int = 0
+    """How many invocations of a graphics processor share memory; 0 where threads run kernels."""
+
+    shared_bytes: int = 0
+    """Bytes of the memory that a workgroup shares."""
+
+    max_buffers: int = 0
+    """How many arrays a kernel may touch; 0 for any number."""
+
+    binding_bytes: int = 0
+    """The largest piece of an array that a kernel may be given at once; 0 for any size."""
+
     def lanes(self, itemsize: int) -> int:
         """How many elements of `itemsize` bytes fit into one vector register."""
         return max(1, self.vector_bytes // itemsize)
