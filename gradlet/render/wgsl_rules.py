@@ -195,9 +195,18 @@ def _cast(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     if wanted is dtypes.index:  # what 32 bits do not hold is out of range of any array
         bounds = [literal(b, dtype) for b in (max(dtype.min, dtypes.int32.min), dtypes.int32.max)]
         return f"i32(clamp({name}, {bounds[0]}, {bounds[1]}))"
-    if kind == "u64" and type_of(dtype) == "i32":
-        name = f"i64({name})"  # which extends the sign
+    if kind in ("i64", "u64") and dtype.bits < 64 or dtype is dtypes.index:
+        return _widened_to_64(name, dtype, kind)
     return wrapped(f"{kind}({name})", wanted)
+
+
+def _widened_to_64(name: str, dtype: DType, kind: str) -> str:
+    """With the sign extended.
+
+    Mesa 22 gets comparisons of such numbers with constants wrong, if it sees that they are.
+    """
+    signed = "i64" if dtype.kind == "int" else "u64"
+    return f"{kind}({signed}({name}) ^ {signed}(nothing.y))"
 
 
 def _float_to_int(name: str, dtype: DType, wanted: DType) -> str:
