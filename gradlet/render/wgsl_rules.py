@@ -195,7 +195,7 @@ def _cast(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     if wanted is dtypes.index:  # what 32 bits do not hold is out of range of any array
         bounds = [literal(b, dtype) for b in (max(dtype.min, dtypes.int32.min), dtypes.int32.max)]
         return f"i32(clamp({name}, {bounds[0]}, {bounds[1]}))"
-    if kind in ("i64", "u64") and dtype.bits < 64 or dtype is dtypes.index:
+    if kind in ("i64", "u64") and type_of(dtype) in ("i32", "u32"):
         return _widened_to_64(name, dtype, kind)
     return wrapped(f"{kind}({name})", wanted)
 
