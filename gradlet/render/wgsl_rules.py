@@ -45,17 +45,21 @@ def stored_bytes(dtype: DType) -> int:
 
 
 def literal(value: float, dtype: DType) -> str:
-    """A constant. Inf and nan, which WGSL cannot say, and 0, which compilers know too much about,
-    are made while the shader runs."""
+    """A constant.
+
+    Some are made while the shader runs: inf and nan, which WGSL cannot say, the float 0, which
+    compilers know too much about, and 64-bit integers, with which Mesa 22 miscompares.
+    """
     if dtype is dtypes.bool_:
         return "true" if value else "false"
     if dtype.is_float:
         return _float_literal(value, dtype)
     kind = type_of(dtype)
     number = int(value)
-    if kind == "i64" and number == dtype.min:
-        return "bitcast<i64>(0x8000000000000000lu)"
-    return f"{kind}({number})" if kind.endswith("32") else f"{number}l{kind[0]}"
+    if kind.endswith("32"):
+        return f"{kind}({number})"
+    text = f"{number}l{kind[0]}" if number != -(1 << 63) else "bitcast<i64>(0x8000000000000000lu)"
+    return f"({text} ^ {kind}(nothing.x))"
 
 
 def _float_literal(value: float, dtype: DType) -> str:
@@ -195,18 +199,9 @@ def _cast(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     if wanted is dtypes.index:  # what 32 bits do not hold is out of range of any array
         bounds = [literal(b, dtype) for b in (max(dtype.min, dtypes.int32.min), dtypes.int32.max)]
         return f"i32(clamp({name}, {bounds[0]}, {bounds[1]}))"
-    if kind in ("i64", "u64") and type_of(dtype) in ("i32", "u32"):
-        return _widened_to_64(name, dtype, kind)
+    if kind.endswith("64") and kind[0] != type_of(dtype)[0]:  # whether the sign is extended
+        name = f"{type_of(dtype)[0]}64({name})"  # depends on the source
     return wrapped(f"{kind}({name})", wanted)
-
-
-def _widened_to_64(name: str, dtype: DType, kind: str) -> str:
-    """With the sign extended.
-
-    Mesa 22 gets comparisons of such numbers with constants wrong, if it sees that they are.
-    """
-    signed = "i64" if dtype.kind == "int" else "u64"
-    return f"{kind}({signed}({name}) ^ {signed}(nothing.y))"
 
 
 def _float_to_int(name: str, dtype: DType, wanted: DType) -> str:
@@ -243,14 +238,14 @@ def _extreme_function(word: str, kind: str) -> str:
 
 
 def _divisions(kind: str) -> dict[str, str]:
-    zero = {"i32": "0i", "u32": "0u", "i64": "0li", "u64": "0lu"}[kind]
+    zero = f"{kind}(nothing.x)"
     head = f"(a: {kind}, b: {kind}) -> {kind} {{ if (b == {zero}) {{ return {zero}; }}"
     if kind[0] == "u":
         return {
             f"floordiv_{kind}": f"fn floordiv_{kind}{head} return a / b; }}",
             f"mod_{kind}": f"fn mod_{kind}{head} return a % b; }}",
         }
-    one = zero.replace("0", "1")
+    one = f"{kind}(1)"
     differs = f"(r != {zero}) && ((r < {zero}) != (b < {zero}))"
     return {
         f"floordiv_{kind}": f"fn floordiv_{kind}{head} if (b == -{one}) {{ return -a; }} "

@@ -124,9 +124,10 @@ class WebGpuProgram:
     def _bind(self, dispatch: Dispatch, layout: Any, arrays: Sequence[Any]) -> Any:
         resources = []
         piece = self.device.target.binding_bytes
-        for place, size in dispatch.arrays:
-            for offset in range(0, max(size, 4), piece):  # there are no bindings of nothing
-                length = max(4, min(piece, size - offset))
+        for place, used in dispatch.arrays:
+            size = max(used, 8)  # there are no bindings of nothing
+            for offset in range(0, size, piece):
+                length = min(piece, size - offset)
                 resources.append({"buffer": arrays[place], "offset": offset, "size": length})
         if dispatch.checks:
             resources.append({"buffer": self.device.status, "offset": 0, "size": _STATUS})
