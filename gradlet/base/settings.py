@@ -2,7 +2,7 @@
 
 | variable                | meaning                                                | default       |
 |-------------------------|--------------------------------------------------------|---------------|
-| `GRADLET_DEVICE`        | device of new tensors: `cpu` or `numpy`                | `cpu`         |
+| `GRADLET_DEVICE`        | device of new tensors: `cpu`, `webgpu` or `numpy`      | `cpu`         |
 | `TESOR_SET_DEVICE`, `TENSOR_SET_DEVICE` | the same, as older documents spell it  | unset         |
 | `GRADLET_THREADS`       | threads that run kernels on the CPU                    | all cores     |
 | `GRADLET_TARGET`        | what kernels may use: `avx512`, `avx2`, `sse2`         | all there is  |

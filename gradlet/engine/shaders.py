@@ -28,13 +28,17 @@ def compile_shaders(
     device: WebGpuDevice, sinks: Sequence[Node], params: Sequence[Node]
 ) -> WebGpuProgram:
     """Makes a graph over `params` ready to run on a WebGPU adapter."""
-    target = device.target
-    limit = Limit(target.max_buffers - _RESERVED, target.binding_bytes)
     with observe.span("schedule"):
-        plan = schedule(sinks, params, 0, limit)
+        plan = plan_shaders(device.target, sinks, params)
     if settings.verify():
         verify_schedule(plan)
     return _assemble(device, plan, indexed_axes(sinks))
+
+
+def plan_shaders(target: Target, sinks: Sequence[Node], params: Sequence[Node]) -> Schedule:
+    """The kernels of a graph: none joined by rows, and none of too many arrays."""
+    limit = Limit(target.max_buffers - _RESERVED, target.binding_bytes)
+    return schedule(sinks, params, cache_bytes=0, limit=limit)
 
 
 def shaders_of(kernel: Kernel, target: Target) -> list[wgsl.Shader]:
