@@ -34,6 +34,7 @@ _FUNCTIONS: dict[Op, Function] = {
 _ALONE: dict[Op, Function] = {
     ops.SIN: partial(trigonometry.sin, alone=True),
     ops.COS: partial(trigonometry.cos, alone=True),
+    ops.POW: partial(power.pow_, alone=True),
 }
 
 

@@ -101,10 +101,8 @@ def _split_sum(nest: Nest, name: str) -> tuple[Nest, Nest] | None:
     (fold,), (store,) = folds, nest.stores
     counters = fold.src[1:]
     terms, results = extent(counters), extent(nest.ranges)
-    adds_long = fold.arg is ops.ADD and fold.dtype.is_float and terms > _LONG
-    if contraction_of(nest) is not None:
-        adds_long = False
-    if not adds_long and (terms <= _SHORT or terms * results < _BUSY or results >= _BUSY):
+    rounds = fold.arg is ops.ADD and fold.dtype.is_float and contraction_of(nest) is None
+    if terms <= (_SHORT if results < _BUSY else _LONG) or not (rounds or results < _BUSY):
         return None
     counter = max(counters, key=lambda c: c.arg[1])
     label, size = counter.arg

@@ -138,6 +138,14 @@ def test_angles_may_be_large(name: str, kind: type) -> None:
     same(getattr(Tensor(x), name)(), expected.astype(kind), tolerance)
 
 
+def test_powers_do_without_float64() -> None:
+    generator = np.random.default_rng(0)
+    x = np.exp(generator.uniform(-87, 88, 5000)).astype(np.float32)
+    y = (generator.uniform(-100, 100, 5000) / np.log2(x)).astype(np.float32)
+    (got,) = run(limited(features=""), [leaf(5000) ** leaf(5000)], x, y)
+    np.testing.assert_allclose(got, (x.astype(np.float64) ** y).astype(np.float32), rtol=3e-7)
+
+
 def test_random_numbers_are_those_of_the_cpu() -> None:
     for make in (
         lambda d: Tensor.rand(100, device=d),
