@@ -38,5 +38,5 @@ def run(device: WebGpuDevice, tensors: Sequence[Tensor], *arrays: np.ndarray) ->
     """What tensors over stored arrays give on a device, for these arrays in order of first use."""
     sinks, params = graph(*tensors)
     program = compile_shaders(device, sinks, params)
-    memories = program([device.from_numpy(a) for a in arrays])
+    memories = program([device.from_numpy(a) for a in arrays[: len(params)]])
     return [device.to_numpy(m, s.dtype, s.shape) for m, s in zip(memories, sinks, strict=True)]

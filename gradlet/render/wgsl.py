@@ -2,14 +2,15 @@
 
 Integers below 32 bits are kept in 32, in registers and in memory, and wrapped after arithmetic;
 bools are words in memory; half floats are their 16 bits in a word. Indices have 32 bits. 64-bit
-types are the adapter's own, where it has them. A check that fails leaves (1, index, size) in the
-status words and goes on with index 0.
+integers are the adapter's own, or pairs where it has none. A check that fails leaves
+(1, index, size) in the status words and goes on with index 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
@@ -18,19 +19,18 @@ from gradlet.ir import ops
 from gradlet.ir.node import Node
 from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value
+from gradlet.render import wgsl_pairs
+from gradlet.render.wgsl_pairs import is_pair
 from gradlet.render.wgsl_rules import (
+    HELPERS,
     RULES,
     exact,
     helpers,
     literal,
     stored_bytes,
-    stored_type,
     type_of,
 )
 
-_NEEDS = {
-    dtypes.int64: "shader-int64", dtypes.uint64: "shader-int64", dtypes.float64: "shader-f64",
-}  # fmt: skip
 _ROUNDING = (ops.ADD, ops.SUB, ops.MUL, ops.DIV)
 _WORKGROUP = 64  # invocations, where they share nothing
 _MOST_GROUPS = 65535  # of workgroups along one dimension
@@ -87,6 +87,7 @@ class _Shader:
         self.bound = {a: written for a, written in touched.items() if a.op in outside}
         self.inside = [a for a in touched if a.op not in outside]
         self.checks = any(i.op is linear.CHECK for i in phase.instructions)
+        self.pairs = "shader-int64" not in target.features
         self.loose = _accumulations(phase.instructions)
 
     def shader(self) -> Shader:
@@ -96,7 +97,9 @@ class _Shader:
         groups = self.phase.extent if self.phase.invocation else -(-self.phase.extent // size)
         wide = min(groups, _MOST_GROUPS)
         body = "\n".join([*self.head(size, wide), *self.lines, "}"])
-        text = "\n".join([*self.bindings(), *helpers(body), body, ""])
+        pairs = wgsl_pairs.HELPERS
+        known = {**pairs, **HELPERS, **pairs} if self.pairs else HELPERS
+        text = "\n".join([*self.bindings(), *helpers(body, known), body, ""])
         shape = (wide, -(-groups // wide))
         return Shader(text, tuple(self.bound), tuple(self.bound.values()), self.checks, shape)
 
@@ -105,7 +108,7 @@ class _Shader:
         made: list[str] = []
         functions: list[str] = []
         for array, written in self.bound.items():
-            name, kind = self.names[array], stored_type(array.dtype)
+            name, kind = self.names[array], self.stored(array.dtype)
             count, access = pieces(array, self.target), "read_write" if written else "read"
             for piece in range(count):
                 piece_name = name if count == 1 else f"{name}_{piece}"
@@ -129,7 +132,7 @@ class _Shader:
         made.append(f"@group(0) @binding({len(made)}) var<uniform> nothing: vec2<u32>;")
         for array in self.inside:
             space = "workgroup" if array.op is ops.PRIVATE else "private"
-            kind = f"array<{stored_type(array.dtype)}, {array.size}>"
+            kind = f"array<{self.stored(array.dtype)}, {array.size}>"
             made.append(f"var<{space}> {self.names[array]}: {kind};")
         return made + functions
 
@@ -178,16 +181,24 @@ class _Shader:
             self.write(i)
         else:
             assert i.result is not None and i.result.lanes == 0, f"{i.op} of vectors"
-            self.require(i.result.dtype)
-            self.put(f"let v{i.result.number}: {type_of(i.result.dtype)} = {self.value(i)};")
+            self.put(f"let v{i.result.number}: {self.kind(i.result.dtype)} = {self.value(i)};")
 
-    def require(self, dtype: DType) -> None:
-        need = _NEEDS.get(dtype, "")
-        if need not in self.target.features.split(","):
+    def kind(self, dtype: DType) -> str:
+        """What a value is in registers."""
+        if dtype is dtypes.float64 and (self.pairs or "shader-f64" not in self.target.features):
             raise TypeError(
-                f"{self.target.cpu} has no {dtype.name}: WebGPU's feature {need!r} is missing. "
-                f"Cast to a dtype of 32 bits before moving to this device, or use device='cpu'."
+                f"{self.target.cpu} has no float64, for which WebGPU wants the features shader-f64 "
+                "and shader-int64. Use float32 here, or device='cpu'."
             )
+        return wgsl_pairs.PAIR if self.pairs and is_pair(dtype) else type_of(dtype)
+
+    def stored(self, dtype: DType) -> str:
+        """What an element is in memory."""
+        return "u32" if dtype is dtypes.bool_ else self.kind(dtype)
+
+    def constant(self, value: Any, dtype: DType) -> str:
+        paired = self.pairs and is_pair(dtype)
+        return wgsl_pairs.literal(int(value)) if paired else literal(value, dtype)
 
     def loop(self, i: Instruction) -> None:
         assert i.result is not None
@@ -211,7 +222,7 @@ class _Shader:
         dtype = i.arg.dtype
         if mask:  # element 0 always exists; it is read and dropped where the mask is false
             found = self.element(i.arg, f"select(0, {address}, {mask[0]})")
-            return f"select({literal(0, dtype)}, {_loaded(found, dtype)}, {mask[0]})"
+            return f"select({self.constant(0, dtype)}, {_loaded(found, dtype)}, {mask[0]})"
         return _loaded(self.element(i.arg, address), dtype)
 
     def write(self, i: Instruction) -> None:
@@ -225,13 +236,15 @@ class _Shader:
     def value(self, i: Instruction) -> str:
         assert i.result is not None
         if i.op is ops.CONST:
-            return literal(i.arg, i.result.dtype)
+            return self.constant(i.arg, i.result.dtype)
         if i.op is linear.READ:
             return self.read(i)
         names = [f"v{a.number}" for a in i.args]
         if i.op is linear.CHECK:
             return f"check({names[0]}, {i.arg})"
         dtype = i.args[-1].dtype if i.op is not ops.WHERE else i.result.dtype
+        if self.pairs and (is_pair(dtype) or is_pair(i.result.dtype)):
+            return wgsl_pairs.text_of(i, names, dtype)
         rounds = i.op in _ROUNDING and i.result.dtype in (dtypes.float32, dtypes.float64)
         if rounds and names[0] == names[1]:
             names[0] = exact(names[0], dtype)

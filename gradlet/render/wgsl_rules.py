@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from string import Template
 
 import numpy as np
@@ -32,11 +32,6 @@ def type_of(dtype: DType) -> str:
         return "i32"
     kind = {"int": "i", "uint": "u", "float": "f"}[dtype.kind]
     return f"{kind}{max(32, dtype.bits)}"
-
-
-def stored_type(dtype: DType) -> str:
-    """What it is in memory."""
-    return "u32" if dtype is dtypes.bool_ else type_of(dtype)
 
 
 def stored_bytes(dtype: DType) -> int:
@@ -105,9 +100,9 @@ def _binary(names: list[str], dtype: DType, result: Value, i: Instruction) -> st
     if i.op is ops.EQ and dtype.is_float and names[0] == names[1] and dtype not in _HALVES:
         return f"is_number_{type_of(dtype)}({names[0]})"
     if dtype in _HALVES:
-        names = [_widened(name, dtype) for name in names]
+        names = [widened(name, dtype) for name in names]
         text = f"{names[0]} {_SIGNS[i.op]} {names[1]}"
-        return text if result.dtype is dtypes.bool_ else _narrowed(text, dtype)
+        return text if result.dtype is dtypes.bool_ else narrowed(text, dtype)
     return wrapped(f"{names[0]} {_SIGNS[i.op]} {names[1]}", result.dtype)
 
 
@@ -116,8 +111,8 @@ def _extreme(names: list[str], dtype: DType, result: Value, i: Instruction) -> s
         return _OF_BOOLS[i.op].format(*names)
     word = "max" if i.op is ops.MAXIMUM else "min"
     if dtype in _HALVES:
-        wide = ", ".join(_widened(name, dtype) for name in names)
-        return _narrowed(f"{word}_f32({wide})", dtype)
+        wide = ", ".join(widened(name, dtype) for name in names)
+        return narrowed(f"{word}_f32({wide})", dtype)
     suffix = f"_{type_of(dtype)}" if dtype.is_float else ""
     return f"{word}{suffix}({names[0]}, {names[1]})"
 
@@ -170,13 +165,13 @@ def _bitcast(names: list[str], dtype: DType, result: Value, i: Instruction) -> s
     return wrapped(text, result.dtype)
 
 
-def _widened(name: str, dtype: DType) -> str:
+def widened(name: str, dtype: DType) -> str:
     if dtype is dtypes.bfloat16:
         return f"bitcast<f32>({name} << 16u)"
     return f"unpack2x16float({name}).x"
 
 
-def _narrowed(text: str, dtype: DType) -> str:
+def narrowed(text: str, dtype: DType) -> str:
     return f"{'to_bfloat' if dtype is dtypes.bfloat16 else 'to_half'}({text})"
 
 
@@ -184,13 +179,13 @@ def _cast(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     """Conversions; floats saturate into integers and nan gives 0."""
     wanted, name = result.dtype, names[0]
     if dtype in _HALVES:
-        name, dtype = _widened(name, dtype), dtypes.float32
+        name, dtype = widened(name, dtype), dtypes.float32
     if wanted is dtypes.bool_:
         return f"!({name} == {literal(0, dtype)})"
     if dtype is dtypes.bool_:
         return f"select({literal(0, wanted)}, {literal(1, wanted)}, {name})"
     if wanted in _HALVES:
-        return _narrowed(f"f32({name})", wanted)
+        return narrowed(f"f32({name})", wanted)
     kind = type_of(wanted)
     if wanted.is_float or type_of(dtype) == kind:
         return wrapped(f"{kind}({name})", wanted)
@@ -335,10 +330,10 @@ HELPERS = {
 }
 
 
-def helpers(text: str) -> list[str]:
-    """The functions that a shader calls, and those that they call."""
+def helpers(text: str, known: Mapping[str, str]) -> list[str]:
+    """The functions that a shader calls, and those that they call, of those that are known."""
     used: list[str] = []
-    for name, function in HELPERS.items():
+    for name, function in known.items():
         if name in text:
             used.append(function)
             text += function

@@ -11,6 +11,7 @@ import torch
 
 from gradlet import Tensor, jit, nn
 from gradlet.base import dtypes
+from gradlet.engine import realize, shaders
 from gradlet.engine.shaders import compile_shaders
 from gradlet.runtime.webgpu.device import WebGpuDevice
 from tests.adapters import adapter, limited, run
@@ -233,13 +234,42 @@ def test_arrays_in_pieces() -> None:
     np.testing.assert_allclose(got, floats(20, 20) @ floats(20, 20, seed=1), atol=1e-4)
 
 
-def test_adapters_without_64_bits_name_what_they_lack() -> None:
-    plain = limited(features="")
-    (got,) = run(plain, [leaf(5).sin() + 1.0], floats(5) * 1e6)
-    np.testing.assert_allclose(got, np.sin(floats(5) * 1e6) + 1, atol=1e-6)
-    for dtype in (np.float64,):
-        with pytest.raises(TypeError, match=rf"has no {np.dtype(dtype)}.*Cast to a dtype of 32"):
-            run(plain, [leaf(5, dtype=dtype) + 1], np.zeros(5, dtype))
+def test_adapters_without_float64_say_so() -> None:
+    with pytest.raises(TypeError, match=r"has no float64.*Use float32"):
+        run(limited(features=""), [leaf(5, dtype=np.float64) + 1], np.zeros(5))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint64])
+def test_pairs_of_words_are_64_bit_integers(kind: type) -> None:
+    """On adapters that have none of their own."""
+    info = np.iinfo(kind)
+    edges = [info.min, info.max, 0, 1, 2, 3, 7, 1 << 31, 1 << 32, (1 << 40) + 5, info.max // 3]
+    edges += [-1, -2, -(1 << 33)] if info.min else [1 << 63]
+    generator = np.random.default_rng(0)
+    a = np.concatenate([np.array(edges, kind), generator.integers(info.min, info.max, 9, kind)])
+    a, b = (x.ravel() for x in np.meshgrid(a, a))
+    x, y = leaf(len(a), dtype=kind), leaf(len(a), dtype=kind)
+    count = y & 127
+    tensors = [
+        x + y, x - y, x * y, -x, x & y, x | y, x ^ y, x.maximum(y), x.minimum(y), x < y, x <= y,
+        x == y, x // y, x % y, x << count, x >> count, x.cast("float32"), x.cast("int32"),
+        x.cast("uint8"), x.cast("bool"), x.cast("float16"), (x < y).where(x, y), (x < y).cast(kind),
+        x.cast("int64").cast("uint64"), x.cast("float32").cast(kind), x.cast("int16").cast(kind),
+        x.cast("uint32").cast(kind), x.sum(), x.max(), x.abs(),
+    ]  # fmt: skip
+    plain, full = limited(features=""), adapter()
+    for tensor in tensors:
+        (got,), (expected,) = run(plain, [tensor], a, b), run(full, [tensor], a, b)
+        assert np.array_equal(got, expected, equal_nan=True), tensor.node
+
+
+def test_training_on_adapters_without_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = losses("webgpu", monkeypatch, jit)
+    monkeypatch.setattr(adapter(), "target", limited(features="").target)
+    realize.clear_programs()
+    monkeypatch.setattr(shaders, "_shaders", {})
+    assert losses("webgpu", monkeypatch, jit) == pytest.approx(full, rel=1e-4)
+    realize.clear_programs()
 
 
 def test_libraries_work_between_shaders(gpu: WebGpuDevice) -> None:
