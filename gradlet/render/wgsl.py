@@ -32,7 +32,7 @@ from gradlet.render.wgsl_rules import (
 )
 
 _ROUNDING = (ops.ADD, ops.SUB, ops.MUL, ops.DIV)
-_WORKGROUP = 64  # invocations, where they share nothing
+_FEW = 64  # invocations of a workgroup, where they share nothing
 _MOST_GROUPS = 65535  # of workgroups along one dimension
 
 
@@ -93,8 +93,9 @@ class _Shader:
     def shader(self) -> Shader:
         for i in self.phase.instructions:
             self.instruction(i)
-        size = self.phase.invocations if self.phase.invocation else _WORKGROUP
-        groups = self.phase.extent if self.phase.invocation else -(-self.phase.extent // size)
+        shared, extent = self.phase.invocation is not None, self.phase.extent
+        size = self.phase.invocations if shared else min(_FEW, self.target.workgroup)
+        groups = extent if shared else -(-extent // size)
         wide = min(groups, _MOST_GROUPS)
         body = "\n".join([*self.head(size, wide), *self.lines, "}"])
         pairs = wgsl_pairs.HELPERS
