@@ -21,7 +21,7 @@ class Limit:
     """
 
     arrays: int = 0
-    piece_bytes: int = 1
+    piece_bytes: int = 1 << 62
 
     def allows(self, touched: Iterable[Node]) -> bool:
         """Whether one kernel may touch all of `touched`."""
