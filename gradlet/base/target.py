@@ -19,10 +19,10 @@ class Target:
     """Kind of device, such as `cpu`."""
 
     cpu: str
-    """LLVM's name of the processor, such as `znver4` or `apple-m1`."""
+    """LLVM's name of the processor, such as `znver4` or `apple-m1`, or an adapter's own."""
 
     features: str
-    """LLVM's instruction-set flags, such as `+avx2,+fma,-avx512f`."""
+    """LLVM's instruction-set flags, such as `+avx2,+fma,-avx512f`, or WebGPU's features."""
 
     vector_bytes: int
     """Bytes in one vector register."""

@@ -22,7 +22,7 @@ from tests.adapters import adapter
 from tests.graphs import GRAPHS, graph, leaf
 
 TARGET = Target(
-    "webgpu", "some adapter", ",shader-int64,shader-f64", 4, 64, 16384, 16384, 1,
+    "webgpu", "some adapter", "shader-int64,shader-f64", 4, 64, 16384, 16384, 1,
     workgroup=256, shared_bytes=16384, max_buffers=8, binding_bytes=1 << 27,
 )  # fmt: skip
 

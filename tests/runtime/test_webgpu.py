@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from gradlet import Tensor, jit, nn
+from gradlet import Tensor, explain, jit, nn
 from gradlet.base import dtypes
 from gradlet.engine import realize, shaders
 from gradlet.engine.shaders import compile_shaders
@@ -287,6 +287,13 @@ def test_libraries_work_between_shaders(gpu: WebGpuDevice) -> None:
     before = gpu.submits
     same((Tensor(x) * 2.0).sort()[0] + 1.0, np.sort(x * 2) + 1)
     assert gpu.submits == before + 2
+
+
+def test_explain_shows_shaders(capsys: pytest.CaptureFixture[str]) -> None:
+    explain(Tensor(floats(3, 4)).softmax(1))
+    text = capsys.readouterr().out
+    assert "5. WGSL" in text and "@compute" in text and "for i0 in parallel 3:" in text
+    assert "LLVM" not in text and "7. Time" in text
 
 
 def test_equal_shaders_are_made_once(gpu: WebGpuDevice) -> None:

@@ -44,7 +44,7 @@ class WebGpuDevice:
         self.target = Target(
             name=self.name,
             cpu=adapter.info["device"] or "this adapter",
-            features=",".join(["", *features]),
+            features=",".join(features),
             vector_bytes=4,
             vector_registers=64,
             l1_bytes=_SHARED_BYTES,
@@ -89,9 +89,10 @@ class WebGpuDevice:
 
     def give_back(self, size: int, buffer: Any) -> None:
         """Lets programs that are submitted later use a borrowed buffer."""
-        held = sum(size * len(buffers) for size, buffers in self.spare.items())
-        if held + size <= _KEPT_BYTES:
-            self.spare.setdefault(size, []).append(buffer)
+        held = sum(kept * len(buffers) for kept, buffers in self.spare.items())
+        if held + size > _KEPT_BYTES:
+            self.spare.clear()
+        self.spare.setdefault(size, []).append(buffer)
 
     def from_numpy(self, array: np.ndarray) -> Any:
         stored = _stored(array)
