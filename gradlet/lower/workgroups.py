@@ -4,7 +4,7 @@
       for l in invocation 256: acc[i, j] = 0                           registers
       for ko in K / 16:
         for l in invocation 256: rows[..] = a[..]; columns[..] = b[..]    shared memory
-        for l in invocation 256: for k in 16: acc[i, j] += rows[m, k] * columns[k, n]
+        for l in invocation 256: for k in 16: acc[i, j] += rows[m, k] * columns[n, k]
       for l in invocation 256: out[m, n] = f(acc[i, j])
 
 All invocations of a workgroup finish one loop over `l` before any begins the next. What is left
@@ -154,15 +154,19 @@ class _Tiling:
         return self.by_all(body)
 
     def add(self) -> Body:
+        """All products of one block, whose factors are read into registers first."""
         counters = self.results()
         term = index.loop("ki", _SIDE)
-        factors = [
-            read(array, at, term)
-            for array, at in zip(self.shared, self.within(counters), strict=True)
-        ]
-        product = build.mul(*factors)
-        update = Assign(self.acc, tuple(counters), product, ops.ADD)
-        return self.by_all(loop(term, self.unrolled(counters, (update,))))
+        body: Body = ()
+        factors = []
+        for array, counter, at in zip(self.shared, counters, self.within(counters), strict=True):
+            register = node(
+                ops.LOCAL, (), f"{array.arg}_k", array.dtype, (array.shape[0] // _SIDE,)
+            )
+            body += self.unrolled([counter], (Assign(register, (counter,), read(array, at, term)),))
+            factors.append(read(register, counter))
+        update = Assign(self.acc, tuple(counters), build.mul(*factors), ops.ADD)
+        return self.by_all(loop(term, (*body, *self.unrolled(counters, (update,)))))
 
     def end(self, tiles: list[Node]) -> Body:
         counters = self.results()

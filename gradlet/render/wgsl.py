@@ -20,16 +20,7 @@ from gradlet.ir.node import Node
 from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value
 from gradlet.render import wgsl_pairs
-from gradlet.render.wgsl_pairs import is_pair
-from gradlet.render.wgsl_rules import (
-    HELPERS,
-    RULES,
-    exact,
-    helpers,
-    literal,
-    stored_bytes,
-    type_of,
-)
+from gradlet.render.wgsl_rules import HELPERS, RULES, exact, helpers, literal, type_of
 
 _ROUNDING = (ops.ADD, ops.SUB, ops.MUL, ops.DIV)
 _FEW = 64  # invocations of a workgroup, where they share nothing
@@ -63,6 +54,11 @@ def render(program: LinearProgram, target: Target) -> list[Shader]:
         ValueError: a phase touches more arrays than a shader may.
     """
     return [_Shader(phase, target).shader() for phase in program.phases]
+
+
+def stored_bytes(dtype: DType) -> int:
+    """Bytes that an element takes in memory."""
+    return max(4, dtype.itemsize)
 
 
 def pieces(array: Node, target: Target) -> int:
@@ -99,7 +95,7 @@ class _Shader:
         wide = min(groups, _MOST_GROUPS)
         body = "\n".join([*self.head(size, wide), *self.lines, "}"])
         pairs = wgsl_pairs.HELPERS
-        known = {**pairs, **HELPERS, **pairs} if self.pairs else HELPERS
+        known = pairs | HELPERS | pairs if self.pairs else HELPERS
         text = "\n".join([*self.bindings(), *helpers(body, known), body, ""])
         shape = (wide, -(-groups // wide))
         return Shader(text, tuple(self.bound), tuple(self.bound.values()), self.checks, shape)
@@ -191,14 +187,14 @@ class _Shader:
                 f"{self.target.cpu} has no float64, for which WebGPU wants the features shader-f64 "
                 "and shader-int64. Use float32 here, or device='cpu'."
             )
-        return wgsl_pairs.PAIR if self.pairs and is_pair(dtype) else type_of(dtype)
+        return wgsl_pairs.PAIR if self.pairs and wgsl_pairs.is_pair(dtype) else type_of(dtype)
 
     def stored(self, dtype: DType) -> str:
         """What an element is in memory."""
         return "u32" if dtype is dtypes.bool_ else self.kind(dtype)
 
     def constant(self, value: Any, dtype: DType) -> str:
-        paired = self.pairs and is_pair(dtype)
+        paired = self.pairs and wgsl_pairs.is_pair(dtype)
         return wgsl_pairs.literal(int(value)) if paired else literal(value, dtype)
 
     def loop(self, i: Instruction) -> None:
@@ -244,7 +240,7 @@ class _Shader:
         if i.op is linear.CHECK:
             return f"check({names[0]}, {i.arg})"
         dtype = i.args[-1].dtype if i.op is not ops.WHERE else i.result.dtype
-        if self.pairs and (is_pair(dtype) or is_pair(i.result.dtype)):
+        if self.pairs and (wgsl_pairs.is_pair(dtype) or wgsl_pairs.is_pair(i.result.dtype)):
             return wgsl_pairs.text_of(i, names, dtype)
         rounds = i.op in _ROUNDING and i.result.dtype in (dtypes.float32, dtypes.float64)
         if rounds and names[0] == names[1]:

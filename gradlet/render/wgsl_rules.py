@@ -34,11 +34,6 @@ def type_of(dtype: DType) -> str:
     return f"{kind}{max(32, dtype.bits)}"
 
 
-def stored_bytes(dtype: DType) -> int:
-    """Bytes that an element takes in memory."""
-    return max(4, dtype.itemsize)
-
-
 def literal(value: float, dtype: DType) -> str:
     """A constant.
 
