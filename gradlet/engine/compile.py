@@ -10,7 +10,7 @@ import numpy as np
 
 from gradlet.base import settings
 from gradlet.base.target import Target
-from gradlet.engine import search
+from gradlet.engine import search, stored
 from gradlet.engine.lowering import indexed_axes, linear_program
 from gradlet.engine.shaders import compile_shaders
 from gradlet.ir import ops
@@ -53,12 +53,31 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
     if isinstance(device, WebGpuDevice):
         return compile_shaders(device, sinks, params)
     assert isinstance(device, CpuDevice), f"no compiler for {device.name}"
+    indexed = indexed_axes(sinks)
+    plain = not (settings.verify() or settings.search())
+    key = stored.name(device, sinks, params) if plain else None
+    if key is not None:
+        again = partial(_definitions, device, sinks, params)
+        found = stored.recall(device, key, indexed, again)
+        if found is not None:
+            return found
     with observe.span("schedule"):
         plan = schedule(sinks, params, device.target.l2_bytes // 2)
     if settings.verify():
         verify_schedule(plan)
     kernels = compile_kernels(device, native_kernels(plan))
-    return _assemble(device, plan, kernels, indexed_axes(sinks))
+    program = _assemble(device, plan, kernels, indexed)
+    if key is not None:
+        stored.keep(device, key, program, [(k.source, k.code) for k in kernels])
+    return program
+
+
+def _definitions(
+    device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]
+) -> Sequence[Kernel]:
+    """What each kernel of a program computes."""
+    plan = schedule(sinks, params, device.target.l2_bytes // 2)
+    return [step.kernel for step in plan.steps]
 
 
 def native_kernels(plan: Schedule) -> list[Kernel]:
@@ -147,10 +166,11 @@ def _assemble(
             address = kernel.code.address[f"phase{i}"]
             launches.append(Launch(address, tuple(arrays), phase.extent, number))
     offsets, arena = place(requests)
+    definitions = [step.kernel for step in plan.steps]
     return CpuProgram(
         device, launches, plan.params, [_bytes(plan.buffers[b]) for b in outputs], offsets, arena,
         [place_of[b] - 1 for b in plan.sinks], [k.code for k in kernels],
-        indexed, [step.kernel for step in plan.steps], calls,
+        indexed, lambda: definitions, calls,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Sequence
 from typing import Protocol
@@ -26,6 +27,14 @@ class Holder(Protocol):
 # that looking at it later computes nothing twice.
 holders: weakref.WeakSet[Holder] = weakref.WeakSet()
 
+
+def live() -> list[Holder]:
+    """All of `holders`, while other threads may make more of them."""
+    while True:
+        with contextlib.suppress(RuntimeError):  # the set has changed its size meanwhile
+            return list(holders)
+
+
 _programs: dict[tuple, Executable] = {}
 
 
@@ -42,7 +51,7 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
         return
     graph = capture(wanted, device)
     seen = dict.fromkeys(wanted)
-    for holder in list(holders):
+    for holder in live():
         held = holder.node
         while held.op in ops.IDENTITIES:
             held = held.src[0]
@@ -86,6 +95,14 @@ def program_for(nodes: Sequence[Node], device: Device) -> tuple[Executable, Capt
     places = sorted(at_place)
     program = _program(graph, [at_place[place] for place in places], device)
     return program, graph, [places.index(graph.position[n]) for n in nodes]
+
+
+def program_over(params: Sequence[Node], nodes: Sequence[Node], device: Device) -> Executable:
+    """The program that computes `nodes` from PARAM nodes."""
+    key = (device.name, tuple(params), tuple(nodes))
+    if key not in _programs:
+        _programs[key] = compile_program(device, nodes, params)
+    return _programs[key]
 
 
 def _program(graph: Capture, sinks: list[Node], device: Device) -> Executable:

@@ -18,6 +18,7 @@ from gradlet.lower.choose import DEFAULT, Tiles, candidates, parts
 from gradlet.lower.tile import Tile, contraction_of
 from gradlet.runtime.cpu.cache import ObjectCache, cache_key
 
+LATEST = "latest-search"  # the key of when `remember` was last called
 _CANDIDATES = 3  # for each of the two factors as rows
 _SECONDS = 0.2  # of measuring, should the fewest runs not take longer
 _CLEARLY = 0.97  # of the default's time
@@ -95,6 +96,7 @@ def remember(kernel: Kernel, target: Target, cache: ObjectCache, tiles: Tiles) -
     """Keeps the tiles for `recall`: for each contraction a line, empty for the default."""
     lines = [str(tiles.get(nest, "")) for nest in _contractions(kernel, target)]
     cache.put(_key(kernel, target), json.dumps(lines).encode())
+    cache.put(LATEST, str(time.time_ns()).encode())
 
 
 def _contractions(kernel: Kernel, target: Target) -> Iterator[Nest]:

@@ -31,10 +31,12 @@ class Trace:
 
     Attributes:
         drawn: the buffers that seed random numbers, in the order in which they were drawn.
+        rehearsal: whether the step will not run, and so draws no numbers that another would get.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rehearsal: bool = False) -> None:
         self.drawn: list[Buffer] = []
+        self.rehearsal = rehearsal
 
 
 def current() -> Trace | None:
@@ -43,10 +45,10 @@ def current() -> Trace | None:
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[Trace]:
+def recording(rehearsal: bool = False) -> Iterator[Trace]:
     """While it lasts, this thread computes nothing and notes what it would."""
     assert current() is None, "a step is being recorded already"
-    _local.trace = Trace()
+    _local.trace = Trace(rehearsal)
     try:
         yield _local.trace
     finally:

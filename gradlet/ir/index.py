@@ -43,9 +43,9 @@ from gradlet.ir.node import Node, node, topological, with_sources
 # fmt: off
 __all__ = [
     "FALSE", "TRUE", "add", "affine", "and_", "bounds", "coefficient", "const", "eq", "evaluate",
-    "floordiv", "ge", "given", "gt", "le", "loop", "lt", "minimum", "mod", "mul", "ne", "not_",
-    "or_", "ravel", "rebuild", "replace", "scale", "simplify", "sub", "unravel", "upper_limit",
-    "variables",
+    "floordiv", "ge", "given", "gt", "interval_of", "le", "loop", "lt", "minimum", "mod", "mul",
+    "ne", "not_", "or_", "ravel", "rebuild", "replace", "scale", "simplify", "sub", "unravel",
+    "upper_limit", "variables",
 ]
 # fmt: on
 
@@ -185,7 +185,7 @@ def _conjuncts(conditions: list[Node]) -> list[Node] | None:
     intervals: dict[Node, tuple[int, int]] = {}
     kept: dict[Node, None] = {}
     for part in parts:
-        interval = _interval(part)
+        interval = interval_of(part)
         if interval is None:
             kept[part] = None
         elif not _narrow(intervals, *interval):
@@ -208,7 +208,7 @@ def _narrow(intervals: dict[Node, tuple[int, int]], x: Node, low: int, high: int
     return intervals[x][0] <= intervals[x][1]
 
 
-def _interval(condition: Node) -> tuple[Node, int, int] | None:
+def interval_of(condition: Node) -> tuple[Node, int, int] | None:
     """(x, low, high) if `condition` says just low <= x <= high for an index expression x."""
     if condition.op not in (ops.LE, ops.EQ) or condition.src[0].dtype is not dtypes.index:
         return None
@@ -221,7 +221,7 @@ def _interval(condition: Node) -> tuple[Node, int, int] | None:
 
 def upper_limit(condition: Node, counter: Node) -> int | None:
     """The n of a condition that says just `counter <= n`, else None."""
-    interval = _interval(condition)
+    interval = interval_of(condition)
     return interval[2] if interval is not None and interval[:2] == (counter, 0) else None
 
 
@@ -333,7 +333,7 @@ def given(condition: Node, x: Node) -> Node:
     """
     intervals: dict[Node, tuple[int, int]] = {}
     for part in _flatten(ops.AND, (condition,)):
-        interval = _interval(part)
+        interval = interval_of(part)
         if interval is not None and not _narrow(intervals, *interval):
             return x
     for e, (low, high) in intervals.items():

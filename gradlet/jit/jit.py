@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from gradlet.engine import trace
 from gradlet.engine.trace import JitError
+from gradlet.jit.call import nested_call, plain_call
 from gradlet.jit.record import record
 from gradlet.jit.recording import CONSTANT, Recording
+from gradlet.jit.varying import SizedRecordings, Varying
 from gradlet.tensor.core import Core
-from gradlet.tensor.nested import flatten
 from gradlet.tensor.tensor import Tensor
 
 P = ParamSpec("P")
@@ -23,7 +25,15 @@ R = TypeVar("R")
 _MOST = 8  # recordings for arguments of one kind, before a warning
 
 
-def jit(function: Callable[P, R]) -> Jitted[P, R]:
+@overload
+def jit(function: Callable[P, R], *, varying: Varying | None = None) -> Jitted[P, R]: ...
+
+
+@overload
+def jit(*, varying: Varying | None = None) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
+
+
+def jit(function: Callable[..., Any] | None = None, *, varying: Varying | None = None) -> Any:
     """A function that does what `function` does, as one program that Python starts and leaves.
 
     The first call with arguments of a kind records what `function` does: forward and backward
@@ -36,6 +46,11 @@ def jit(function: Callable[P, R]) -> Jitted[P, R]:
 
     A tensor that is made of numbers inside is a constant: it is compared with that of one other
     call, which must have the same numbers.
+
+    Args:
+        varying: for arguments, by name, an axis of the tensors in them and the most elements it
+            can have, as in `jit(f, varying={"x": {0: 128}})`. The step is then compiled once for
+            all extents of that axis, where otherwise it is for each.
 
     Raises:
         JitError: the function needs a value while it is recorded, as `.item()` and `if x > 0` do,
@@ -50,19 +65,22 @@ def jit(function: Callable[P, R]) -> Jitted[P, R]:
     >>> step(Tensor([1.0, 1.0])).item(), step(Tensor([1.0, 1.0])).item()
     (5.0, 7.0)
     """
-    return Jitted(function)
+    if function is None:
+        return functools.partial(Jitted, varying=varying)
+    return Jitted(function, varying)
 
 
 class Jitted(Generic[P, R]):
     """What `jit` returns: a function, or a method that has its own recordings for each object."""
 
-    not_state = ("_lock", "_recordings", "_methods")
+    not_state = ("_lock", "_recordings", "_methods", "_sized")
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[P, R], varying: Varying | None = None) -> None:
         if not callable(function):
             raise TypeError(f"jit: needs a function, not {function!r}")
         functools.update_wrapper(self, function)
         self._function = function
+        self._sized = SizedRecordings(function, varying) if varying else None
         self._lock = threading.RLock()
         self._recordings: dict[tuple, list[Recording]] = {}
         self._methods: dict[int, tuple[weakref.ref, Jitted]] = {}
@@ -75,7 +93,8 @@ class Jitted(Generic[P, R]):
         if found is not None and found[0]() is instance:
             return found[1]
         reference = weakref.ref(instance, lambda _: self._methods.pop(key, None))
-        made = Jitted(_Method(self._function, reference))
+        varying = self._sized.varying if self._sized is not None else None
+        made = Jitted(_Method(self._function, reference), varying)
         self._methods[key] = (reference, made)
         return made
 
@@ -86,21 +105,29 @@ class Jitted(Generic[P, R]):
             return self._call(args, kwargs)
 
     def _call(self, args: tuple, kwargs: dict) -> Any:
-        call = _plain_call(args) if not kwargs else None
-        call = call or _nested_call(args, kwargs)
+        call = plain_call(args) if not kwargs else None
+        call = call or nested_call(args, kwargs)
         arguments = call.arguments
-        known = self._recordings.setdefault((call.kind, Tensor.training, Core.grad_enabled), [])
+        if self._sized is not None:
+            call = call if call.form else nested_call(args, kwargs)
+            sized = self._sized.find(call, args, kwargs)
+            if sized is not None:
+                return sized.run(arguments)
+        switches = (Tensor.training, Core.grad_enabled, Tensor.default_dtype)
+        known = self._recordings.setdefault((call.kind, *switches), [])
         changed = []
         for position, recording in enumerate(known):
             difference = recording.difference(arguments)
             if difference is None:
                 if recording.unsure:
                     break
+                if recording.entangled(arguments):
+                    return self._function(*args, **kwargs)
                 if position:
                     known.insert(0, known.pop(position))
                 return recording.run(arguments)
             changed.append(difference)
-        call = call if call.form else _nested_call(args, kwargs)
+        call = call if call.form else nested_call(args, kwargs)
         check = functools.partial(self._check, known)
         recorded = record(self._function, call.form, call.order, arguments, call.objects, check)
         if recorded is None:
@@ -133,47 +160,6 @@ class Jitted(Generic[P, R]):
         made.unsure = True
 
 
-class _Call(NamedTuple):
-    """The arguments of a call.
-
-    Attributes:
-        kind: equal for calls that may do the same.
-        arguments: the tensors, each once.
-        form: of (args, kwargs), and for each tensor in it its place among `arguments`.
-        objects: what else may hold tensors.
-    """
-
-    kind: tuple
-    arguments: Sequence[Core]
-    form: tuple = ()
-    order: Sequence[int] = ()
-    objects: Sequence[Any] = ()
-
-
-def _nested_call(args: tuple, kwargs: dict) -> _Call:
-    tensors: list[Core] = []
-    objects: list[Any] = []
-    form = flatten((args, kwargs), tensors, objects)
-    place: dict[int, int] = {}
-    order = [place.setdefault(id(t), len(place)) for t in tensors]
-    arguments = list({id(t): t for t in tensors}.values())
-    facts = tuple((t.shape, t.dtype, t.device, t.requires_grad) for t in arguments)
-    return _Call((form, tuple(order), facts), arguments, form, order, objects)
-
-
-def _plain_call(args: tuple) -> _Call | None:
-    """The same, sooner, for a call with nothing but different tensors."""
-    kind: list[Any] = []
-    for argument in args:
-        if type(argument) is not Tensor:
-            return None
-        node = argument.node
-        kind += (node.shape, node.dtype, argument.device, argument.requires_grad)
-    if len(args) > 1 and len(set(map(id, args))) < len(args):
-        return None
-    return _Call(tuple(kind), args)
-
-
 class _Method:
     """A function bound to an object without keeping it alive."""
 
@@ -183,3 +169,8 @@ class _Method:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(self.reference(), *args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        whole = inspect.signature(self.function)
+        return whole.replace(parameters=list(whole.parameters.values())[1:])

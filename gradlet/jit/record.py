@@ -11,13 +11,14 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gradlet.base.settings import device_name
 from gradlet.engine import realize as engine
 from gradlet.engine import trace
 from gradlet.engine.trace import JitError
-from gradlet.ir import build, ops
+from gradlet.ir import ops
 from gradlet.ir.node import topological
 from gradlet.jit.recording import (
     ARGUMENT,
@@ -30,14 +31,13 @@ from gradlet.jit.recording import (
     Target,
     Variable,
 )
+from gradlet.jit.stand_in import settle, stand_in
 from gradlet.jit.watch import watches
 from gradlet.runtime.buffer import Buffer, node_of
-from gradlet.runtime.device import Device, get_device
+from gradlet.runtime.device import Device, Executable, get_device
 from gradlet.tensor.autograd import has_history
 from gradlet.tensor.core import Core
 from gradlet.tensor.nested import Form, Same, flatten, rebuild
-from gradlet.tensor.tensor import Tensor
-from gradlet.tensor.values import realize_all
 
 _MISSING = object()
 
@@ -53,7 +53,8 @@ def record(
     """A recording of the call, and what it returns.
 
     It is None, and nothing has happened, if an argument is a tensor that the function also reaches
-    by itself: what it does to one it would do to both, which another call need not repeat.
+    by itself, or shares elements that are written with another tensor: what is done to one would
+    be done to both, which another call need not repeat.
 
     Args:
         form: of (args, kwargs).
@@ -65,14 +66,31 @@ def record(
     Raises:
         JitError: the function does what cannot be repeated. All is as it was before the call.
     """
-    recorder = _Recorder(function, form, order, arguments, objects)
+    recorder = Recorder(function, form, order, arguments, objects)
     if {id(t) for t in arguments} & {id(v.tensor) for v in recorder.variables}:
         return None
     recorder.prepare()
     return recorder.result(check)
 
 
-class _Recorder:
+@dataclass
+class _Changes:
+    """What a call has changed: see `Recording` for most of it.
+
+    Attributes:
+        wanted: the tensors with another value than before.
+    """
+
+    output: tuple[Form, list[int]]
+    slots: list[tuple[int, Any, int, int | None]]
+    grads: list[tuple[str, int, int | None]]
+    wanted: list[Core]
+    device: Device
+
+
+class Recorder:
+    """Runs a function once and finds out what it does."""
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -90,11 +108,11 @@ class _Recorder:
     def prepare(self) -> None:
         """Computes what is lazy, makes stand-ins, and notes how everything is now."""
         settle([*self.arguments, *(v.tensor for v in self.variables)])
-        self.stand_ins = [_stand_in(argument) for argument in self.arguments]
+        self.stand_ins = [stand_in(argument) for argument in self.arguments]
         known = {id(v.tensor) for v in self.variables} | {id(t) for t in self.stand_ins}
         self.others = {
             id(t): (t, t.node, t.grad)
-            for t in list(engine.holders)
+            for t in engine.live()
             if isinstance(t, Core) and id(t) not in known
         }
         self.known = {*known, *self.others}
@@ -117,17 +135,24 @@ class _Recorder:
                 variables.append(Variable(grad, owner=variable))
         return variables
 
-    def result(self, check: Callable[[Recording], None]) -> tuple[Recording, Any]:
+    def result(self, check: Callable[[Recording], None]) -> tuple[Recording, Any] | None:
         try:
             with trace.recording() as noted:
-                args, kwargs = rebuild(self.form, iter([self.stand_ins[i] for i in self.order]))
-                value = self.function(*args, **kwargs)
+                value = self.call()
             recording, memories = self.recording(value, noted)
+            if recording.entangled(self.arguments):
+                self.restore()
+                return None
             check(recording)
             return recording, recording.run(self.arguments, memories)
         except BaseException:
             self.restore()
             raise
+
+    def call(self) -> Any:
+        """Runs the function on the stand-ins."""
+        args, kwargs = rebuild(self.form, iter([self.stand_ins[i] for i in self.order]))
+        return self.function(*args, **kwargs)
 
     def restore(self) -> None:
         """Makes everything what it was before the call."""
@@ -141,8 +166,8 @@ class _Recorder:
 
     # What the call has done
 
-    def recording(self, value: Any, noted: trace.Trace) -> tuple[Recording, list[Any]]:
-        """The step, and the inputs of its program in this call."""
+    def changes(self, value: Any, noted: trace.Trace) -> _Changes:
+        """What is different after the call."""
         outputs: list[Core] = []
         output = flatten(value, outputs, [])
         self.changed_others()
@@ -152,34 +177,53 @@ class _Recorder:
         for variable in self.variables:
             if variable.tensor.node is not self.entry_nodes[id(variable.tensor)]:
                 self.target(variable.tensor)
-        for stand_in in self.stand_ins:
-            if stand_in.node is not self.entry_nodes[id(stand_in)]:
-                self.target(stand_in)
+        for given in self.stand_ins:
+            if given.node is not self.entry_nodes[id(given)]:
+                self.target(given)
         self.refuse_strays(noted)
         wanted = [t for t in self.kept if t.node is not self.entry_nodes.get(id(t))]
-        device = self.device(wanted)
-        program, graph, places = engine.program_for([t.node for t in wanted], device)
+        return _Changes((output, shown), slots, grads, wanted, self.device(wanted))
+
+    def recording(self, value: Any, noted: trace.Trace) -> tuple[Recording, list[Any]]:
+        """The step, and the inputs of its program in this call."""
+        changes = self.changes(value, noted)
+        wanted = changes.wanted
+        nodes = [t.node for t in wanted]
+        program, graph, places = engine.program_for(nodes, changes.device)
         result = {id(t): place for t, place in zip(wanted, places, strict=True)}
+        inputs = self.sources(graph.buffers, noted)
+        made = self.finished(changes, program if wanted else None, inputs, result)
+        return made, [b.memory for b in graph.buffers]
+
+    def finished(
+        self,
+        changes: _Changes,
+        program: Executable | None,
+        inputs: list[tuple[str, Any]],
+        result: dict[int, int],
+    ) -> Recording:
+        """The step whose program is known.
+
+        Args:
+            result: by the id of a tensor which of the program's results it holds.
+        """
         targets = [self.describe(t, result.get(id(t))) for t in self.kept]
-        buffers = graph.buffers
-        inputs = self.sources(buffers, noted)
         self.drop_idle(inputs, targets)
         expected = [[self.expectation(v) for v in values] for _, values in self.before]
-        made = Recording(
-            device=device,
-            program=program if wanted else None,
+        return Recording(
+            device=changes.device,
+            program=program,
             inputs=inputs,
             targets=targets,
-            slots=[self.slot(*found, expected) for found in slots],
-            grads=grads,
-            output=(output, shown),
+            slots=[self.slot(*found, expected) for found in changes.slots],
+            grads=changes.grads,
+            output=changes.output,
             variables=self.variables,
             places=self.places,
             keys=[keys for keys, _ in self.before],
             expected=expected,
             seen=[list(values) for _, values in self.before],
         )
-        return made, [b.memory for b in buffers]
 
     def drop_idle(self, inputs: list[tuple[str, Any]], targets: list[Target]) -> None:
         needed = {which for kind, which in inputs if kind == VARIABLE}
@@ -207,11 +251,23 @@ class _Recorder:
         self.variables.append(made)
 
     def changed_others(self) -> None:
-        """Tensors that the function reached on other ways and has changed become variables."""
+        """Tensors that the function reached on other ways and has changed become variables.
+
+        Not so those that only share what was written: they follow when the step has run.
+        """
+        written = {
+            id(t.share.family)
+            for t in (*(v.tensor for v in self.variables), *self.stand_ins)
+            if t.share is not None and t.node is not self.entry_nodes[id(t)]
+        }
         for tensor, node, grad in list(self.others.values()):
             now = tensor.node
             used_up = now.op is ops.CONSUMED and now.src[0] is node
-            if (now is not node and not used_up) or tensor.grad is not grad:
+            if now is not node and tensor.share and id(tensor.share.family) in written:
+                tensor.node = node
+            elif now is not node and not used_up:
+                self.pin(tensor)
+            if tensor.grad is not grad and id(tensor) in self.others:
                 self.pin(tensor)
 
     def refuse_strays(self, noted: trace.Trace) -> None:
@@ -222,7 +278,7 @@ class _Recorder:
         """
         new = [
             weakref.ref(t)
-            for t in list(engine.holders)
+            for t in engine.live()
             if id(t) not in self.known and id(t) not in self.index
         ]
         if not new:
@@ -265,14 +321,14 @@ class _Recorder:
             grad = variable.tensor.grad
             if grad is not self.entry_grads[id(variable.tensor)]:
                 yield VARIABLE, number, None if grad is None else self.target(grad)
-        for number, stand_in in enumerate(self.stand_ins):
-            if stand_in.grad is not None:
+        for number, given in enumerate(self.stand_ins):
+            if given.grad is not None:
                 if has_history(self.arguments[number].node):
                     raise JitError(
                         f"jit: a gradient reaches argument {number}, whose graph was built outside"
                         " and would not get it. Pass argument.detach(), or build it inside."
                     )
-                yield ARGUMENT, number, self.target(stand_in.grad)
+                yield ARGUMENT, number, self.target(given.grad)
 
     def device(self, wanted: Sequence[Core]) -> Device:
         names = sorted({t.device for t in (*wanted, *self.arguments)})
@@ -335,41 +391,6 @@ class _Recorder:
             if isinstance(wanted, tuple) and alone and fresh:
                 variable = wanted[1]
         return Slot(place, key, position, target, variable)
-
-
-def settle(tensors: Sequence[Core]) -> None:
-    """Computes what is lazy, and gives each tensor a leaf of its own to be known by.
-
-    Raises:
-        JitError: gradients would flow through a tensor into a graph from before.
-    """
-    realize_all(list(tensors))
-    seen: set[int] = set()
-    for tensor in tensors:
-        node = tensor.node
-        device = get_device(tensor.device)
-        buffer = engine.value_of(node, device)
-        if id(buffer) in seen:  # two tensors with one value, which need not be so next time
-            buffer = Buffer(device, buffer.dtype, buffer.shape, buffer.memory)
-        elif node.op is ops.BUFFER:
-            seen.add(id(buffer))
-            continue
-        seen.add(id(buffer))
-        leaf = node_of(buffer)
-        if node.op is ops.CONSUMED:
-            tensor.node = build.consumed(leaf)
-        elif node.op is ops.BUFFER or not node.dtype.is_float:
-            tensor.node = leaf
-        elif not has_history(node):
-            tensor.node = build.detach(leaf)
-
-
-def _stand_in(argument: Core) -> Core:
-    """A tensor with the argument's value that is nothing else."""
-    device = get_device(argument.device)
-    value = engine.value_of(argument.node, device)
-    leaf = node_of(Buffer(device, value.dtype, value.shape, value.memory))
-    return Tensor.from_node(leaf, device.name, argument.requires_grad)
 
 
 def _unrepeatable(does: str) -> JitError:

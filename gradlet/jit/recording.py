@@ -9,11 +9,14 @@ from typing import Any
 
 from gradlet.base.dtypes import DType
 from gradlet.engine.realize import value_of
+from gradlet.engine.trace import JitError
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.jit.watch import Watch
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, Executable
+from gradlet.tensor import sharing
+from gradlet.tensor.autograd import note_overwritten
 from gradlet.tensor.core import Core, Shape
 from gradlet.tensor.nested import Form, Same, rebuild
 from gradlet.tensor.random import next_block
@@ -21,6 +24,13 @@ from gradlet.tensor.tensor import Tensor
 
 ARGUMENT, VARIABLE, DRAWN, CONSTANT, FRESH = "argument", "variable", "drawn", "constant", "fresh"
 _UNKNOWN = object()  # is not what a place holds
+
+
+def _hooks(tensor: Core) -> tuple | None:
+    """Equal for tensors whose hooks do the same, and None for one that has none."""
+    if tensor.hooks is None or not any(tensor.hooks.key):
+        return None
+    return tensor.hooks.key
 
 
 @dataclass(eq=False)
@@ -31,7 +41,7 @@ class Variable:
         tensor: the one in use.
         owner: the variable whose gradient it is, if it is one.
         idle: whether the step neither reads nor changes it, which gradients may be.
-        dtype, shape, trained, has_grad: what it was before the step.
+        dtype, shape, trained, has_grad, hooks: what it was before the step.
     """
 
     tensor: Core
@@ -41,11 +51,13 @@ class Variable:
     shape: Shape = field(init=False)
     trained: bool | None = field(init=False)
     has_grad: bool = field(init=False)
+    hooks: tuple | None = field(init=False)
 
     def __post_init__(self) -> None:
         tensor = self.tensor
         self.dtype, self.shape, self.trained = tensor.dtype, tensor.shape, tensor.requires_grad
         self.has_grad = tensor.grad is not None
+        self.hooks = _hooks(tensor)
 
     def let_go(self) -> None:
         """Keeps no gradient alive that the step has no use for."""
@@ -65,6 +77,7 @@ class Variable:
         return (
             (tensor.grad is not None) is self.has_grad
             and tensor.requires_grad is self.trained
+            and (tensor.hooks is self.hooks is None or _hooks(tensor) == self.hooks)
             and node.dtype is self.dtype
             and node.shape == self.shape
         )
@@ -157,7 +170,7 @@ class Recording:
                 break
         for variable in self.variables:
             if not variable.fits():
-                return f"a tensor of shape {variable.shape}, its dtype or its gradient"
+                return f"a tensor of shape {variable.shape}, its dtype, gradient or hooks"
             if id(variable.tensor) in given:
                 return "whether an argument is what the function reaches by itself"
         return None
@@ -185,6 +198,21 @@ class Recording:
         self.seen = latest
         return None
 
+    def entangled(self, arguments: Sequence[Core]) -> bool:
+        """Whether the step writes what an argument shares with another tensor that it is given.
+
+        Its stand-in does not share it.
+        """
+        families = {id(a.share.family) for a in arguments if a.share is not None}
+        if not families:
+            return False
+        given = {id(t): t for t in (*arguments, *(v.tensor for v in self.variables))}
+        members = [id(t.share.family) for t in given.values() if t.share is not None]
+        shared = {family for family in families if members.count(family) > 1}
+        written = [t for t in self.targets if t.kind != FRESH and t.result is not None]
+        shares = [self.place(target, arguments).share for target in written] if shared else []
+        return any(share is not None and id(share.family) in shared for share in shares)
+
     # Running it
 
     def run(self, arguments: Sequence[Core], memories: Sequence[Any] | None = None) -> Any:
@@ -193,12 +221,23 @@ class Recording:
         Args:
             memories: the program's inputs, where they are known already.
         """
+        for kind, number, which in self.grads:
+            if kind == ARGUMENT and which is not None and _hooks(arguments[number]):
+                raise JitError(
+                    f"jit: argument {number} has hooks, and the step gives it a gradient without "
+                    "calling them. Register them inside, or pass another tensor."
+                )
         results: list[Any] = []
         if self.program is not None:
             if memories is None:
                 memories = [self.memory(kind, which, arguments) for kind, which in self.inputs]
             results = self.program(memories)
         made = [self.tensor(target, arguments, results) for target in self.targets]
+        shared = [tensor for tensor in made if tensor.share is not None]
+        if shared:
+            settled = {id(tensor) for tensor in made}
+            for tensor in shared:
+                sharing.spread(tensor, settled)
         for slot in self.slots:
             value = None if slot.target is None else made[slot.target]
             self.places[slot.place].put(slot.key, value)
@@ -233,11 +272,14 @@ class Recording:
         if target.kind == FRESH:
             assert made is not None
             return Tensor.from_node(made, self.device.name, target.trained)
-        tensor = (
-            arguments[target.number]
-            if target.kind == ARGUMENT
-            else self.variables[target.number].tensor
-        )
+        tensor = self.place(target, arguments)
         if made is not None:
+            note_overwritten(tensor)
             tensor.node = made
         return tensor
+
+    def place(self, target: Target, arguments: Sequence[Core]) -> Core:
+        """The tensor that a target is, unless it is a fresh one."""
+        if target.kind == ARGUMENT:
+            return arguments[target.number]
+        return self.variables[target.number].tensor

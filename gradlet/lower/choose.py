@@ -24,6 +24,7 @@ from gradlet.lower.invocations import invocation_phases
 from gradlet.lower.loops import Body, Loop
 from gradlet.lower.maps import map_phases, spread_over_threads, work
 from gradlet.lower.partial_sums import split_sum
+from gradlet.lower.pieces import by_piece
 from gradlet.lower.reductions import reduction_phases
 from gradlet.lower.residues import by_residue
 from gradlet.lower.scans import scan_phases
@@ -71,7 +72,10 @@ def parts(nests: Sequence[Nest | Group], target: Target) -> Iterator[Nest | Grou
         if isinstance(nest, Nest):
             found = by_residue(nest)
             if len(found) == 1:
-                found = () if target.workgroup else split_sum(nest, target) or ()
+                summed = None if target.workgroup else split_sum(nest, target)
+                found = summed or by_piece(nest)
+            if len(found) == 1:
+                found = ()
         if found:
             yield from parts(found, target)
         else:

@@ -1,12 +1,37 @@
 """Layers, losses, optimisers, state and data, built from `Tensor` alone."""
 
-from gradlet.nn import data, functional, optim, state
+from gradlet.nn import (
+    activations,
+    attention,
+    cells,
+    containers,
+    data,
+    functional,
+    init,
+    layers,
+    losses,
+    normalization,
+    optim,
+    padding,
+    pooling,
+    recurrent,
+    resampling,
+    spatial,
+    state,
+    transformer,
+    utils,
+)
+from gradlet.nn.activations import *  # noqa: F403
+from gradlet.nn.attention import *  # noqa: F403
+from gradlet.nn.cells import *  # noqa: F403
+from gradlet.nn.containers import *  # noqa: F403
 from gradlet.nn.functional import (
     avg_pool2d,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     conv2d,
     cross_entropy,
+    ctc_loss,
     dropout,
     elu,
     gelu,
@@ -25,80 +50,33 @@ from gradlet.nn.functional import (
     softplus,
     tanh,
 )
-from gradlet.nn.layers import (
-    BatchNorm,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Sequential,
-)
-from gradlet.nn.spatial import (
-    AvgPool1d,
-    AvgPool2d,
-    AvgPool3d,
-    Conv1d,
-    Conv3d,
-    ConvTranspose1d,
-    ConvTranspose2d,
-    ConvTranspose3d,
-    Flatten,
-    Identity,
-    MaxPool1d,
-    MaxPool2d,
-    MaxPool3d,
-    Unflatten,
-)
+from gradlet.nn.layers import *  # noqa: F403
+from gradlet.nn.losses import *  # noqa: F403
+from gradlet.nn.normalization import *  # noqa: F403
+from gradlet.nn.padding import *  # noqa: F403
+from gradlet.nn.pooling import *  # noqa: F403
+from gradlet.nn.recurrent import *  # noqa: F403
+from gradlet.nn.resampling import *  # noqa: F403
+from gradlet.nn.spatial import *  # noqa: F403
+from gradlet.nn.transformer import *  # noqa: F403
 
 __all__ = [
-    "AvgPool1d",
-    "AvgPool2d",
-    "AvgPool3d",
-    "BatchNorm",
-    "BatchNorm2d",
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "Identity",
-    "LayerNorm",
-    "Linear",
-    "MaxPool1d",
-    "MaxPool2d",
-    "MaxPool3d",
-    "Sequential",
-    "Unflatten",
-    "avg_pool2d",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "conv2d",
-    "cross_entropy",
-    "data",
-    "dropout",
-    "elu",
-    "functional",
-    "gelu",
-    "leaky_relu",
-    "linear",
-    "log_softmax",
-    "max_pool2d",
-    "mse_loss",
-    "nll_loss",
-    "one_hot",
-    "optim",
-    "relu",
-    "scaled_dot_product_attention",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "state",
-    "tanh",
-]
+    "avg_pool2d", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv2d",
+    "cross_entropy", "ctc_loss", "dropout", "elu", "gelu", "leaky_relu", "linear", "log_softmax",
+    "max_pool2d", "mse_loss", "nll_loss", "one_hot", "relu", "scaled_dot_product_attention",
+    "sigmoid", "silu", "softmax", "softplus", "tanh",
+    "data", "functional", "init", "optim", "state", "utils",
+]  # fmt: skip
+__all__ += activations.__all__
+__all__ += attention.__all__
+__all__ += cells.__all__
+__all__ += containers.__all__
+__all__ += layers.__all__
+__all__ += losses.__all__
+__all__ += normalization.__all__
+__all__ += padding.__all__
+__all__ += pooling.__all__
+__all__ += recurrent.__all__
+__all__ += resampling.__all__
+__all__ += spatial.__all__
+__all__ += transformer.__all__

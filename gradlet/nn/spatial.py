@@ -1,4 +1,4 @@
-"""Layers over one, two and three axes of space, and layers that only reshape.
+"""Convolutions over one, two and three axes of space, and layers that only reshape.
 
 Initial values, names and shapes of the tensors are PyTorch's, so that saved models go both ways.
 """
@@ -9,19 +9,21 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from gradlet.nn import functional
 from gradlet.nn.layers import check_groups, fan_in_uniform
 from gradlet.tensor.tensor import Tensor
+from gradlet.tensor.windows import Extents, geometry
 
-Extents = int | Sequence[int]
+_PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+__all__ = [
+    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    "Flatten", "Identity", "Unflatten",
+]  # fmt: skip
 
 
 class _Convolution:
-    """What convolutions have in common.
-
-    Attributes:
-        weight: even over ±1/sqrt(fan in).
-        bias: (out_channels,), likewise, or None.
-    """
+    """What convolutions have in common."""
 
     axes: ClassVar[int]
 
@@ -35,25 +37,42 @@ class _Convolution:
         dilation: Extents = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
     ) -> None:
         check_groups(self, in_channels, out_channels, groups)
-        if padding == "same" and stride not in (1, (1,) * self.axes):
+        if padding_mode not in _PADDING_MODES:
+            raise ValueError(
+                f"{type(self).__name__}: padding_mode is one of {', '.join(_PADDING_MODES)}, not "
+                f"{padding_mode!r}"
+            )
+        if padding == "same" and max(_each(stride, self.axes)) > 1:
             raise ValueError(f"{type(self).__name__}: padding='same' needs stride 1")
         if isinstance(padding, str) and padding not in ("same", "valid"):
             raise ValueError(
                 f"{type(self).__name__}: padding is numbers, 'same' or 'valid', not {padding!r}"
             )
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.padding_mode = padding_mode
         shape = (out_channels, in_channels // groups, *_each(kernel_size, self.axes))
         self.weight, self.bias = _filters(shape, out_channels, bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, in_channels, ...), or the same without N, to (N, out_channels, ...)."""
-        convolve = getattr(x, f"conv{self.axes}d")
-        result: Tensor = convolve(
-            self.weight, self.bias, self.groups, self.stride, self.dilation, self.padding
-        )
+        _check_channels(self, x, self.axes, self.weight.shape[1] * self.groups)
+        convolve = getattr(functional, f"conv{self.axes}d")
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = self._padded(x), 0
+        how = (self.stride, padding, self.dilation, self.groups)
+        result: Tensor = convolve(x, self.weight, self.bias, *how)
         return result
+
+    def _padded(self, x: Tensor) -> Tensor:
+        kernel, image = self.weight.shape[2:], x.shape[x.ndim - self.axes :]
+        how = (self.stride, self.dilation, self.padding, type(self).__name__)
+        sides = geometry(image, kernel, *how).sides
+        widths = [width for side in reversed(sides) for width in side]
+        return functional.pad(x, widths, self.padding_mode)
 
     def __repr__(self) -> str:
         out_channels, depth, *kernel = self.weight.shape
@@ -62,10 +81,13 @@ class _Convolution:
 
 
 class Conv1d(_Convolution):
-    """Cross-correlation of (N, in_channels, L) with learned filters.
+    """Cross-correlation of (N, in_channels, L) with learned filters; N may be missing.
 
     Args:
-        padding: zeros on each side, or "same" for as many results as there are elements.
+        padding: zeros on each side, "valid" for none, or "same" for as many results as there are
+            elements.
+        padding_mode: what is put there in place of "zeros": "reflect", "replicate" or "circular",
+            as for `Tensor.pad`.
 
     Attributes:
         weight: (out_channels, in_channels / groups, length), even over ±1/sqrt(fan in).
@@ -76,6 +98,16 @@ class Conv1d(_Convolution):
     """
 
     axes = 1
+
+
+class Conv2d(_Convolution):
+    """Cross-correlation of images (N, in_channels, H, W) with learned filters; see `Conv1d`.
+
+    >>> Conv2d(1, 8, 5)(Tensor.ones(2, 1, 28, 28)).shape
+    (2, 8, 24, 24)
+    """
+
+    axes = 2
 
 
 class Conv3d(_Convolution):
@@ -111,12 +143,39 @@ class _Adjoint:
         shape = (in_channels, out_channels // groups, *_each(kernel_size, self.axes))
         self.weight, self.bias = _filters(shape, out_channels, bias)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(N, in_channels, ...), or the same without N, to (N, out_channels, ...)."""
-        spread = getattr(x, f"conv_transpose{self.axes}d")
-        how = (self.groups, self.stride, self.dilation, self.padding, self.output_padding)
-        result: Tensor = spread(self.weight, self.bias, *how)
+    def __call__(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """(N, in_channels, ...), or the same without N, to (N, out_channels, ...).
+
+        Args:
+            output_size: the extents of the result, alone or with N and channels before them, in
+                place of `output_padding`.
+        """
+        _check_channels(self, x, self.axes, self.weight.shape[0])
+        more = self.output_padding if output_size is None else self._more(x, output_size)
+        spread = getattr(functional, f"conv_transpose{self.axes}d")
+        how = (self.stride, self.padding, more, self.groups, self.dilation)
+        result: Tensor = spread(x, self.weight, self.bias, *how)
         return result
+
+    def _more(self, x: Tensor, output_size: Sequence[int]) -> tuple[int, ...]:
+        """The output_padding for a wanted size."""
+        each = [_each(value, self.axes) for value in (self.stride, self.padding, self.dilation)]
+        image, kernel = x.shape[x.ndim - self.axes :], self.weight.shape[2:]
+        least = tuple(
+            (extent - 1) * step - 2 * side + gap * (width - 1) + 1
+            for extent, width, step, side, gap in zip(image, kernel, *each, strict=True)
+        )
+        wanted = tuple(output_size)[max(len(output_size) - self.axes, 0) :]
+        fits = len(wanted) == self.axes and len(output_size) in (self.axes, x.ndim)
+        if not fits or any(
+            not 0 <= size - low < step
+            for size, low, step in zip(wanted, least, each[0], strict=True)
+        ):
+            raise ValueError(
+                f"{self!r}: output_size={tuple(output_size)} must be {least} or less than a stride "
+                f"of {each[0]} more"
+            )
+        return tuple(size - low for size, low in zip(wanted, least, strict=True))
 
     def __repr__(self) -> str:
         in_channels, depth, *kernel = self.weight.shape
@@ -151,100 +210,6 @@ class ConvTranspose2d(_Adjoint):
 
 class ConvTranspose3d(_Adjoint):
     """The adjoint of `Conv3d`; see `ConvTranspose1d`."""
-
-    axes = 3
-
-
-class _MaxPool:
-    axes: ClassVar[int]
-
-    def __init__(
-        self,
-        kernel_size: Extents,
-        stride: Extents | None = None,
-        padding: Extents = 0,
-        dilation: Extents = 1,
-        return_indices: bool = False,
-        ceil_mode: bool = False,
-    ) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
-
-    def __call__(self, x: Tensor) -> Any:
-        """The largest element of each window, and where it stands with `return_indices`."""
-        pool = getattr(x, f"max_pool{self.axes}d")
-        how = (self.kernel_size, self.stride, self.dilation, self.padding)
-        return pool(*how, self.ceil_mode, self.return_indices)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.kernel_size})"
-
-
-class MaxPool1d(_MaxPool):
-    """The largest element of each window of (..., L)."""
-
-    axes = 1
-
-
-class MaxPool2d(_MaxPool):
-    """The largest element of each window of (..., H, W).
-
-    >>> MaxPool2d(2)(Tensor.ones(2, 3, 6, 6)).shape
-    (2, 3, 3, 3)
-    """
-
-    axes = 2
-
-
-class MaxPool3d(_MaxPool):
-    """The largest element of each window of (..., D, H, W)."""
-
-    axes = 3
-
-
-class _AvgPool:
-    axes: ClassVar[int]
-
-    def __init__(
-        self,
-        kernel_size: Extents,
-        stride: Extents | None = None,
-        padding: Extents = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The mean of each window."""
-        pool = getattr(x, f"avg_pool{self.axes}d")
-        how = (self.kernel_size, self.stride, 1, self.padding)
-        result: Tensor = pool(*how, self.count_include_pad, self.ceil_mode)
-        return result
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.kernel_size})"
-
-
-class AvgPool1d(_AvgPool):
-    """The mean of each window of (..., L)."""
-
-    axes = 1
-
-
-class AvgPool2d(_AvgPool):
-    """The mean of each window of (..., H, W).
-
-    >>> AvgPool2d(2)(Tensor.ones(2, 3, 6, 6)).shape
-    (2, 3, 3, 3)
-    """
-
-    axes = 2
-
-
-class AvgPool3d(_AvgPool):
-    """The mean of each window of (..., D, H, W)."""
 
     axes = 3
 
@@ -303,10 +268,18 @@ class Identity:
 # Helpers
 
 
+def _check_channels(layer: object, x: Tensor, axes: int, channels: int) -> None:
+    if x.ndim not in (axes + 1, axes + 2) or x.shape[x.ndim - axes - 1] != channels:
+        wanted = f"(N, {channels}, {', '.join('DHW'[3 - axes :] if axes > 1 else 'L')})"
+        raise ValueError(
+            f"{layer!r}: x has shape {x.shape}, and {wanted}, or the same without N, is wanted"
+        )
+
+
 def _each(value: Extents, axes: int) -> tuple[int, ...]:
     given = (value,) * axes if isinstance(value, int) else tuple(value)
     if len(given) != axes:
-        raise ValueError(f"kernel_size must be one number or {axes}, not {value!r}")
+        raise ValueError(f"a convolution needs one number or {axes} for its axes, not {value!r}")
     return given
 
 

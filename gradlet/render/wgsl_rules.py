@@ -14,6 +14,7 @@ from gradlet.ir import ops
 from gradlet.lower.linear import Instruction, Value
 
 _HALVES = (dtypes.float16, dtypes.bfloat16)
+_IN_BITS = (*_HALVES, *dtypes.STORAGE)  # floats that are kept as what they look like
 _SIGNS = {ops.ADD: "+", ops.SUB: "-", ops.MUL: "*", ops.DIV: "/", ops.AND: "&", ops.OR: "|",
           ops.XOR: "^", ops.EQ: "==", ops.LT: "<", ops.LE: "<="}  # fmt: skip
 _OF_BOOLS = {ops.ADD: "{0} | {1}", ops.MUL: "{0} & {1}", ops.AND: "{0} & {1}",
@@ -26,7 +27,7 @@ def type_of(dtype: DType) -> str:
     """What a value is in registers."""
     if dtype is dtypes.bool_:
         return "bool"
-    if dtype in _HALVES:
+    if dtype in _IN_BITS:
         return "u32"
     if dtype is dtypes.index:
         return "i32"
@@ -55,8 +56,8 @@ def literal(value: float, dtype: DType) -> str:
 def _float_literal(value: float, dtype: DType) -> str:
     with np.errstate(over="ignore"):
         number = np.array(value, dtype.numpy)
-    if dtype in _HALVES:
-        return f"{number.view(np.uint16)}u"
+    if dtype in _IN_BITS:
+        return f"{number.view(f'u{dtype.itemsize}')}u"
     word = {4: np.uint32, 8: np.uint64}[dtype.itemsize]
     plain = abs(number) >= np.finfo(dtype.numpy).smallest_normal
     if not (plain and math.isfinite(number)):
@@ -148,15 +149,15 @@ def _divide(names: list[str], dtype: DType, result: Value, i: Instruction) -> st
 
 
 def _where(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    if dtype.is_float and dtype not in _HALVES:  # lest it be taken for a minimum or maximum
+    if dtype.is_float and dtype not in _IN_BITS:  # lest it be taken for a minimum or maximum
         return f"select({names[2]}, {exact(names[1], dtype)}, {names[0]})"
     return f"select({names[2]}, {names[1]}, {names[0]})"
 
 
 def _bitcast(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     text = f"bitcast<{type_of(result.dtype)}>({names[0]})"
-    if result.dtype in _HALVES:
-        return f"{text} & 65535u"
+    if result.dtype in _IN_BITS:
+        return f"{text} & {(1 << result.dtype.bits) - 1}u"
     return wrapped(text, result.dtype)
 
 

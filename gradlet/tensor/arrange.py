@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from gradlet.ir import build
+from gradlet.tensor import sharing
 from gradlet.tensor.core import broadcast_shape
-from gradlet.tensor.movement import Movement
+from gradlet.tensor.padding import Padding
 
 
-class Arrange(Movement):
+class Arrange(Padding):
     """Movement operations that are made of others."""
 
     __slots__ = ()
@@ -125,8 +126,7 @@ class Arrange(Movement):
                 f"unfold: windows of {size} every {step} elements do not fit an axis of {extent}; "
                 "size is from 1 to its extent, and step at least 1"
             )
-        x = self.atleast_1d().node
-        made = self._result(build.window(x, axis, size, step))
+        made = self.atleast_1d()._view((sharing.window, (axis, size, step)))
         return made if self.ndim else made.reshape(1)
 
     # Diagonals
@@ -142,14 +142,10 @@ class Arrange(Movement):
         rest = [axis for axis in range(self.ndim) if axis not in (first, second)]
         x = self.permute(*rest, first, second)
         *lead, rows, columns = x.shape
-        count = max(min(rows, columns - offset, rows + offset, columns), 0)
-        if not count:
-            return x.reshape(*lead, rows * columns)._part(len(lead), 0, 0)
-        start = offset if offset >= 0 else -offset * columns
-        stop = start + (count - 1) * (columns + 1) + 1
+        span = diagonal_span(rows, columns, offset)
         flat = x.reshape(*lead, rows * columns)
-        spans = (*((0, extent, 1) for extent in lead), (start, stop, columns + 1))
-        return self._view(build.slice_(flat.node, spans))
+        spans = (*((0, extent, 1) for extent in lead), span)
+        return flat._view((build.slice_, spans))
 
     def diag_embed(self, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Self:
         """Zeros with the last axis of `self` on the diagonal of two new axes."""
@@ -197,13 +193,9 @@ class Arrange(Movement):
         """Turned by `k` quarters from the first of two axes towards the second."""
         first, second = self._axes(tuple(dims), "rot90")
         turns = k % 4
-        if turns == 0:
-            return self
-        if turns == 2:
-            return self.flip(first, second)
-        if turns == 1:
-            return self.flip(second).transpose(first, second)
-        return self.flip(first).transpose(first, second)
+        flipped = ((), (second,), (first, second), (first,))[turns]
+        turned = self.flip(flipped)
+        return (turned.transpose(first, second) if turns % 2 else turned)._own()
 
     def roll(self, shifts: int | Sequence[int], dims: Any = None) -> Self:
         """Elements moved on along axes, from the end back to the start; flattened without `dims`.
@@ -228,24 +220,7 @@ class Arrange(Movement):
                 continue
             cut = extent - step % extent
             x = x._part(axis, cut, extent).cat(x._part(axis, 0, cut), dim=axis)
-        return x
-
-    def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
-        """Each element repeated in place along an axis; flattened without `dim`.
-
-        >>> from gradlet import Tensor
-        >>> Tensor([1, 2]).repeat_interleave(2).tolist()
-        [1, 1, 2, 2]
-        """
-        if not isinstance(repeats, int):
-            raise TypeError("repeat_interleave: one int for all elements, not one for each")
-        if repeats < 0:
-            raise ValueError(f"repeat_interleave: a count of {repeats} is negative")
-        x = self.ravel() if dim is None else self.atleast_1d()
-        axis = x._axis(0 if dim is None else dim, "repeat_interleave")
-        head, extent, tail = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-        wide = x.unsqueeze(axis + 1).expand(*head, extent, repeats, *tail)
-        return wide.reshape(*head, extent * repeats, *tail)
+        return x._own()
 
     # Lists of tensors
 
@@ -289,6 +264,15 @@ class Arrange(Movement):
         if indexing == "xy" and len(parts) > 1:
             grids = [grid.transpose(0, 1) for grid in grids]
         return tuple(grids)
+
+
+def diagonal_span(rows: int, columns: int, offset: int) -> tuple[int, int, int]:
+    """The slice that is a diagonal of a matrix whose rows are joined into one axis."""
+    count = min(rows, columns - offset, rows + offset, columns)
+    if count <= 0:
+        return 0, 0, 1
+    start = offset if offset >= 0 else -offset * columns
+    return start, start + (count - 1) * (columns + 1) + 1, columns + 1
 
 
 def _listed(first: Any, others: Sequence[Any]) -> list[Any]:

@@ -9,13 +9,13 @@ from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.tensor.core import Shape, broadcast_shape
-from gradlet.tensor.losses import Losses
+from gradlet.tensor.sequences import Sequences
 
 _MINUS_INFINITY = float("-inf")
 _OPERATION = "scaled_dot_product_attention"
 
 
-class Attention(Losses):
+class Attention(Sequences):
     """Attention."""
 
     __slots__ = ()
@@ -57,6 +57,13 @@ class Attention(Losses):
             raise ValueError(f"{_OPERATION}: give attn_mask or is_causal=True, not both")
         if enable_gqa:
             key, value = key._heads_for(self), value._heads_for(self)
+        shares = self._attention_shares(key, attn_mask, is_causal, scale).dropout(dropout_p)
+        return shares.matmul(value.cast(shares.dtype)).cast(self.dtype)
+
+    def _attention_shares(
+        self, key: Self, attn_mask: Self | None, is_causal: bool, scale: float | None
+    ) -> Self:
+        """How much of each key a query takes, (..., L, S); at least float32."""
         wide = dtypes.float32 if self.dtype.bits == 16 else self.dtype
         if scale is None:
             scale = self.shape[-1] ** -0.5 if self.shape[-1] else 1.0
@@ -65,8 +72,7 @@ class Attention(Losses):
             scores = scores._masked_scores(attn_mask)
         elif is_causal:
             scores = self._result(_causal(scores.node))
-        shares = self._result(_safe_softmax(scores.node)).dropout(dropout_p)
-        return shares.matmul(value.cast(wide)).cast(self.dtype)
+        return self._result(_safe_softmax(scores.node))
 
     def _heads_for(self, query: Self) -> Self:
         """Each head as often in turn as `query` needs it: a view, from which kernels read."""

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-from gradlet.engine.realize import holders
+from gradlet.engine.realize import live, value_of
 from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
-from gradlet.runtime.buffer import Buffer, from_numpy, node_of
 from gradlet.runtime.device import get_device
-from gradlet.tensor.core import Core
-from gradlet.tensor.values import Values, compute_with_next
+from gradlet.runtime.foreign import move
+from gradlet.tensor import sharing
+from gradlet.tensor.core import Core, gradients
+from gradlet.tensor.hooks import Hooked, Watch
+from gradlet.tensor.values import compute_with_next, realize_all
 
 
-class Autograd(Values):
+class Autograd(Hooked):
     """Gradients."""
 
     __slots__ = ()
 
-    def backward(self, gradient: Self | None = None, retain_graph: bool = False) -> Self:
+    def backward(
+        self,
+        gradient: Self | None = None,
+        retain_graph: bool = False,
+        inputs: Self | Sequence[Self] | None = None,
+    ) -> Self:
         """Adds d(self)/d(leaf) into `.grad` of every live float leaf that `self` depends on.
 
         Afterwards the graph is used up: a second backward() through `self`, or through a named
@@ -32,9 +40,11 @@ class Autograd(Values):
         Args:
             gradient: stands for d(loss)/d(self); needed unless `self` has one element.
             retain_graph: keeps the graph for another backward().
+            inputs: the only tensors to give a gradient to, which need not be leaves.
 
         Raises:
-            GradientError: the graph was used up before, or `self` is no float.
+            GradientError: the graph was used up before, `self` is no float, or a leaf with
+                requires_grad=True that it was computed from has been written to since.
 
         >>> from gradlet import Tensor
         >>> x = Tensor([1.0, 2.0]); y = (x * x).sum().backward(); x.grad.tolist()
@@ -50,10 +60,14 @@ class Autograd(Values):
                 "use grad(f) inside, or backward() outside"
             )
         leaves = _leaves_in(order)
-        cotangents = grad(self.node, cotangent, [leaf.node for leaf in leaves])
-        for leaf, given in zip(leaves, cotangents, strict=True):
-            if given is not None:
-                _accumulate(leaf, given)
+        _refuse_overwritten(order)
+        watch = Watch(order)
+        wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
+        places = [watch.place.get(cell.node, cell.node) for cell in wanted]
+        cotangents = grad(self.node, cotangent, places, watch)
+        pairs = [(c, g) for c, g in zip(wanted, cotangents, strict=True) if g is not None]
+        for cell, given in [(cell, _after_hooks(cell, g)) for cell, g in pairs]:
+            _accumulate(cell, given)
         if not retain_graph:
             self._use_up(order, leaves)
         return self
@@ -76,7 +90,9 @@ class Autograd(Values):
         (27.0, 18.0)
         """
         cotangent = self._cotangent(gradient, "gradient")
-        found = grad(self.node, cotangent, [target.node for target in targets])
+        watch = Watch(topological([self.node]))
+        places = [watch.place.get(target.node, target.node) for target in targets]
+        found = grad(self.node, cotangent, places, watch)
         results = []
         for place, (target, given) in enumerate(zip(targets, found, strict=True)):
             if given is None and not materialize_grads:
@@ -84,7 +100,8 @@ class Autograd(Values):
                     f"gradient: the tensor does not depend on target {place}, of shape "
                     f"{target.shape}; leave it out, or pass materialize_grads=True for zeros"
                 )
-            results.append(self._result(given or build.full_like(target.node, 0)))
+            whole = None if given is None else _after_hooks(target, given)
+            results.append(self._result(whole or build.full_like(target.node, 0)))
         return results
 
     def _cotangent(self, gradient: Self | None, operation: str) -> Node:
@@ -112,7 +129,7 @@ class Autograd(Values):
         trained = {leaf.node for leaf in leaves if leaf.requires_grad}
         reach = _carriers(order, trained) if trained else set()
         reach.add(self.node)
-        for holder in list(holders):
+        for holder in live():
             if holder.node in reach and holder.node.op is not ops.BUFFER:
                 holder.node = build.consumed(holder.node)
                 compute_with_next(holder)  # type: ignore[arg-type]
@@ -120,8 +137,8 @@ class Autograd(Values):
     # Where gradients flow
 
     def detach(self) -> Self:
-        """The same value, through which no gradient flows."""
-        return self._result(build.detach(self.node))
+        """The same elements, through which no gradient flows."""
+        return self._view((sharing.detach, None))
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Sets `requires_grad` and returns `self`."""
@@ -130,11 +147,11 @@ class Autograd(Values):
 
     def clone(self) -> Self:
         """A tensor of its own with the same value, through which gradients flow."""
-        return self._result(build.surrogate(self.node, self.node))
+        return self._own()
 
     def contiguous(self) -> Self:
-        """`self`: how elements are laid out in memory is the compiler's concern."""
-        return self
+        """`self`, or a copy where NumPy would have the elements in another order in memory."""
+        return self if sharing.is_contiguous(self) else self._own()
 
     def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Self:
         """On another device, or as another dtype, as in `x.to("numpy")` and `x.to(float32)`.
@@ -150,71 +167,21 @@ class Autograd(Values):
         if device is None or get_device(device).name == self.device:
             return moved
         home = get_device(device)
-        leaf = from_numpy(moved.numpy(), moved.dtype, home)
+        realize_all((moved,))
+        leaf = move(value_of(moved.node, get_device(self.device)), home)
         return self.from_node(leaf, home.name, self.requires_grad)
-
-    # Writing
-
-    def assign(self, value: Any) -> Self:
-        """Gives `self` new contents: it becomes a leaf that holds `value`.
-
-        Raises:
-            ValueError: another shape, dtype or device than that of `self`.
-        """
-        made = self._operand(value, "assign")
-        if made is None:
-            raise TypeError(f"assign: needs a tensor or an array, not {value!r}")
-        if made.shape != self.shape or made.dtype is not self.dtype:
-            raise ValueError(
-                f"assign: a tensor of {self.dtype.name}{list(self.shape)} cannot take "
-                f"{made.dtype.name}{list(made.shape)}; reshape or cast the value first"
-            )
-        home = get_device(self.device)
-        self.node = node_of(Buffer(home, made.dtype, made.shape, pending=build.detach(made)))
-        return self
-
-    def _write(self, made: Node) -> None:
-        """In-place change to `made`. A leaf stays a leaf where no gradient would be lost."""
-        trained = self.is_leaf and self.requires_grad
-        if not Core.grad_enabled or trained or not _has_history(made, self.node):
-            home = get_device(self.device)
-            made = node_of(Buffer(home, made.dtype, made.shape, pending=build.detach(made)))
-        self.node = made
-
-    def _in_place(self, result: Any, operation: str) -> Self:
-        if result is NotImplemented:
-            return NotImplemented
-        if result.shape != self.shape or result.dtype is not self.dtype:
-            raise ValueError(
-                f"{operation}: the result, {result.dtype.name}{list(result.shape)}, does not "
-                f"fit into {self.dtype.name}{list(self.shape)}; write x = x {operation[0]} y"
-            )
-        self._write(result.node)
-        return self
-
-    def __iadd__(self, other: Any) -> Self:
-        return self._in_place(self.__add__(other), "+=")
-
-    def __isub__(self, other: Any) -> Self:
-        return self._in_place(self.__sub__(other), "-=")
-
-    def __imul__(self, other: Any) -> Self:
-        return self._in_place(self.__mul__(other), "*=")
-
-    def __itruediv__(self, other: Any) -> Self:
-        return self._in_place(self.__truediv__(other), "/=")
 
     # Switches
 
     @staticmethod
     def no_grad() -> contextlib._GeneratorContextManager[None]:
         """While it lasts, results of operations are detached. Also a decorator."""
-        return _gradients(False)
+        return gradients(False)
 
     @staticmethod
     def enable_grad() -> contextlib._GeneratorContextManager[None]:
         """While it lasts, gradients flow, also inside `no_grad`. Also a decorator."""
-        return _gradients(True)
+        return gradients(True)
 
     @staticmethod
     def inference_mode(mode: bool = True) -> contextlib._GeneratorContextManager[None]:
@@ -222,7 +189,7 @@ class Autograd(Values):
 
         Tensors made inside may be used anywhere later.
         """
-        return _gradients(not mode)
+        return gradients(not mode)
 
     @classmethod
     @contextlib.contextmanager
@@ -235,30 +202,65 @@ class Autograd(Values):
         finally:
             cls.training = before
 
+    @classmethod
+    @contextlib.contextmanager
+    def with_default_dtype(cls, dtype: Any) -> Iterator[None]:
+        """While it lasts, `Tensor.default_dtype` is `dtype`. Also a decorator."""
+        before = cls.default_dtype
+        cls.default_dtype = dtype
+        try:
+            yield
+        finally:
+            cls.default_dtype = before
+
 
 # Helpers
 
 
-@contextlib.contextmanager
-def _gradients(enabled: bool) -> Iterator[None]:
-    """While it lasts, operations have gradients or have none."""
-    before = Core.grad_enabled
-    Core.grad_enabled = enabled
-    try:
-        yield
-    finally:
-        Core.grad_enabled = before
+def _wants_gradient(leaf: Any) -> bool:
+    """True unless it says no; for an 8-bit float, which is for storage, if it says yes."""
+    wish = getattr(leaf, "requires_grad", None)
+    return bool(wish) if leaf.node.dtype.is_storage else wish is not False
+
+
+# What trained leaves held before they were written to.
+_overwritten: weakref.WeakSet[Node] = weakref.WeakSet()
+
+
+def note_overwritten(leaf: Core) -> None:
+    """Says that a tensor is about to hold something else."""
+    if leaf.requires_grad and leaf.node.op is ops.BUFFER:
+        _overwritten.add(leaf.node)
+
+
+def _refuse_overwritten(order: list[Node]) -> None:
+    """Raises if a gradient would go to what a trained leaf no longer holds."""
+    gone = {n for n in order if n.op is ops.BUFFER and n in _overwritten}
+    if gone and order[-1] in _carriers(order, gone):
+        shapes = ", ".join(sorted({str(n.shape) for n in gone}))
+        raise GradientError(
+            f"backward: this was computed from a tensor of shape {shapes} with requires_grad=True "
+            "that has been written to since, by an optimiser's step perhaps. Call backward() "
+            "before that, or compute it again."
+        )
 
 
 def _leaves_in(order: list[Node]) -> list[Any]:
     """Live tensors that are float leaves of a graph and want a gradient, in the graph's order."""
     place = {n: i for i, n in enumerate(order) if n.op is ops.BUFFER and n.dtype.is_float}
-    leaves = [
-        holder
-        for holder in list(holders)
-        if holder.node in place and getattr(holder, "requires_grad", None) is not False
-    ]
+    leaves = [holder for holder in live() if holder.node in place and _wants_gradient(holder)]
     return sorted(leaves, key=lambda leaf: place[leaf.node])
+
+
+def _wanted(inputs: Any) -> list[Any]:
+    """The tensors that are to have a gradient, each once."""
+    given = [inputs] if isinstance(inputs, Core) else list(inputs)
+    for cell in given:
+        if not isinstance(cell, Core) or not cell.dtype.is_float or cell.requires_grad is False:
+            raise GradientError(
+                f"backward: inputs are float tensors without requires_grad=False, not {cell!r}"
+            )
+    return list({id(cell): cell for cell in given}.values())
 
 
 def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:
@@ -274,15 +276,11 @@ def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:
 
 def has_history(made: Node) -> bool:
     """Whether a gradient could flow through `made`, a result of operations, to a live leaf."""
-    return made.op is not ops.BUFFER and _reaches_a_leaf(made)
+    return made.op is not ops.BUFFER and reaches_a_leaf(made)
 
 
-def _has_history(made: Node, own: Node) -> bool:
-    """Whether a gradient could flow through `made` to a live leaf other than `own`, or past it."""
-    return own.op is not ops.BUFFER or _reaches_a_leaf(made, other_than=own)
-
-
-def _reaches_a_leaf(made: Node, other_than: Node | None = None) -> bool:
+def reaches_a_leaf(made: Node, other_than: Node | None = None) -> bool:
+    """Whether a gradient could flow through `made` to a live leaf."""
     order = topological([made])
     leaves = {leaf.node for leaf in _leaves_in(order) if leaf.node is not other_than}
     # What a transformation gives to a function, and custom gradients, lead to leaves of others.
@@ -297,7 +295,16 @@ def _accumulate(leaf: Core, given: Node) -> None:
     total = type(leaf)._leaf(given, leaf.device, requires_grad=False)
     leaf.grad = total
     compute_with_next(total)
+    if leaf.hooks is not None:
+        for function in list(leaf.hooks.after.values()):
+            function(leaf)
+
+
+def _after_hooks(leaf: Core, given: Node) -> Node:
+    """What the hooks of a leaf make of its gradient."""
+    return leaf.hooks.replaced(given) if leaf.hooks is not None and leaf.is_leaf else given
 
 
 def _names_dtype(text: str) -> bool:
-    return text.rstrip("0123456789") in ("float", "bfloat", "int", "uint", "bool", "half", "long")
+    kinds = ("float", "fp8", "bfloat", "half", "double", "int", "uint", "long", "bool")
+    return text.startswith(kinds)

@@ -21,15 +21,13 @@ Flag = bool  # in the class, the names of Python's types are methods
 
 
 def rounded_once(function: Function) -> Function:
-    """Has a function of floats see integers as float32, and round half floats at its end only."""
+    """Has a function of floats see integers as floats, and round half floats at its end only."""
 
     @functools.wraps(function)
     def computed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        dtype = self.dtype
-        if dtype.is_float and dtype.bits >= 32:
-            return function(self, *args, **kwargs)
-        result = function(self.cast(dtypes.float32), *args, **kwargs)
-        return result.cast(dtype) if dtype.is_float else result
+        dtype = self.dtype if self.dtype.is_float else dtypes.current_float()
+        wide = dtypes.promote(dtype, dtypes.float32)
+        return function(self.cast(wide), *args, **kwargs).cast(dtype)
 
     return computed  # type: ignore[return-value]
 
@@ -42,7 +40,7 @@ class Elementwise(Arithmetic):
     def cast(self, dtype: Any) -> Self:
         """The elements converted to `dtype`: a DType, a name or a NumPy dtype."""
         wanted = dtype if isinstance(dtype, DType) else dtypes.as_dtype(dtype)
-        return self._view(build.cast(self.node, wanted))
+        return self._changed(build.cast(self.node, wanted))
 
     def bitcast(self, dtype: Any) -> Self:
         """The same bits read as another dtype of the same width."""
@@ -52,7 +50,7 @@ class Elementwise(Arithmetic):
                 f"bitcast: {self.dtype.name} and {wanted.name} differ in width; "
                 "choose a dtype of the same number of bits"
             )
-        return self._view(build.bitcast(self.node, wanted))
+        return self._view((build.bitcast, wanted))
 
     def float(self) -> Self:
         """As float32."""

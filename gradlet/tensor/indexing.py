@@ -15,6 +15,7 @@ from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
+from gradlet.tensor import sharing
 from gradlet.tensor.core import Core, as_array, broadcast_shape, scalar_node
 from gradlet.tensor.reduce import Reduce
 
@@ -39,6 +40,20 @@ class Selection:
     arrays: dict[int, Node] = field(default_factory=dict)
     apart: bool = False
 
+    def moves(self) -> tuple[sharing.Move, ...]:
+        """What leads to all that is chosen but by arrays."""
+        return (
+            (build.slice_, tuple(self.spans)),
+            (build.flip, tuple(self.flipped)),
+            (build.reshape, tuple(self.shape)),
+        )
+
+    def part(self, x: Node) -> Node:
+        """What the moves lead to in `x`."""
+        for move, argument in self.moves():
+            x = move(x, argument)
+        return x
+
 
 class Indexing(Reduce):
     """Reading and writing at indices."""
@@ -57,22 +72,24 @@ class Indexing(Reduce):
         [2, 4]
         """
         chosen = self._select(key)
-        x = build.flip(build.slice_(self.node, tuple(chosen.spans)), tuple(chosen.flipped))
-        x = build.reshape(x, tuple(chosen.shape))
         if not chosen.arrays:
-            return self._view(x)
-        return self._result(_take_arrays(x, chosen))
+            return self._view(*chosen.moves())
+        return self._result(_take_arrays(chosen.part(self.node), chosen))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Writes `value`, broadcast, at `key`; where an element is chosen twice, the last stays."""
+        """Writes `value`, broadcast, at `key`; where an element is chosen twice, the last stays.
+
+        What else shares the elements, such as a slice taken before, shows them as well.
+        """
         chosen = self._select(key)
+        if isinstance(value, Core) and sharing.same_view(value, self, chosen.moves()):
+            return  # the second half of x[key] += y: the first has written already
         source = self._value_node(value)
         if not chosen.arrays:
             source = _fitted(source, tuple(chosen.shape))
         else:
-            x = build.flip(build.slice_(self.node, tuple(chosen.spans)), tuple(chosen.flipped))
-            source = _put_arrays(build.reshape(x, tuple(chosen.shape)), source, chosen)
-        self._write(_overwrite(self.node, source, chosen))
+            source = _put_arrays(chosen.part(self.node), source, chosen)
+        self._write(overwrite(self.node, source, chosen), "setitem")
 
     def _value_node(self, value: Any) -> Node:
         """A value to write into `self`, in its dtype."""
@@ -84,9 +101,6 @@ class Indexing(Reduce):
             raise TypeError(f"setitem: cannot write {value!r} into a tensor")
         return build.cast(found, self.dtype)
 
-    def _write(self, made: Node) -> None:
-        raise NotImplementedError  # the autograd layer knows which history to keep
-
     # Taking a key apart
 
     def _select(self, key: Any) -> Selection:
@@ -97,6 +111,7 @@ class Indexing(Reduce):
         for place, part in enumerate(parts):
             if part is None:
                 chosen.shape.append(1)
+            if part is None or part is Ellipsis:
                 continue
             extent = self.shape[axis]
             if isinstance(part, slice):
@@ -115,7 +130,10 @@ class Indexing(Reduce):
         return chosen
 
     def _complete_key(self, key: tuple[Any, ...]) -> list[Any]:
-        """The key with its Ellipsis, or the missing end, written as full slices."""
+        """The key with its Ellipsis, or the missing end, written as full slices.
+
+        An Ellipsis for no axes stays, for it stands between the arrays on either side.
+        """
         for part in key:
             if isinstance(part, (bool, np.bool_)):
                 raise IndexError("indexing: True and False are no indices; use 0 and 1, or None")
@@ -130,7 +148,7 @@ class Indexing(Reduce):
                 f"{self.shape}"
             )
         place = dots[0] if dots else len(key)
-        rest = [slice(None)] * (self.ndim - used)
+        rest: list[Any] = [slice(None)] * (self.ndim - used) or [...] * len(dots)
         return [*key[:place], *rest, *key[place + 1 :]]
 
     def _without_masks(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -157,8 +175,8 @@ class Indexing(Reduce):
         if not isinstance(mask, Core):
             return np.asarray(mask)
         trace.refuse(
-            "the shape of x[mask] depends on the values of the mask; use where() or "
-            "masked_fill(), whose shapes do not"
+            "the shape of x[mask] depends on the values of the mask; use where(), masked_fill() or "
+            "x.masked_select(mask, size=n), whose shapes do not"
         )
         return value_of(mask.node, get_device(mask.device)).numpy()
 
@@ -182,6 +200,8 @@ class Indexing(Reduce):
                 f"indexing: an index tensor must hold integers, not {found.dtype.name}; "
                 "call .long() on it"
             )
+        if not extent and found.size:
+            raise IndexError("indexing: an axis without elements cannot be indexed with any")
         return wrap_negative(build.cast(found, dtypes.int64), extent)
 
     # Indexing along one axis
@@ -192,18 +212,26 @@ class Indexing(Reduce):
         Args:
             index: integers; no larger than `self` along the other axes.
         """
-        axis = self._axis(dim, "gather")
-        position = self._index_node(index, self.shape[axis])
-        others = [a for a in range(self.ndim) if a != axis]
-        fits = position.ndim == self.ndim
-        if not fits or any(position.shape[a] > self.shape[a] for a in others):
+        x = build.reshape(self.node, self.shape or (1,))
+        places = self._places(dim, index, "gather")
+        shape = index.shape if isinstance(index, Core) else np.shape(index)
+        return self._result(build.reshape(build.gather(x, places), shape))
+
+    def _places(self, dim: int, index: Any, operation: str) -> tuple[Node, ...]:
+        """For each axis where in it an index along `dim` points; a scalar counts as a vector."""
+        axis = self._axis(dim, operation)
+        extents = self.shape or (1,)
+        position = self._index_node(index, extents[axis])
+        position = build.reshape(position, position.shape or (1,))
+        fits = position.ndim == len(extents)
+        if not fits or any(position.shape[a] > n for a, n in enumerate(extents) if a != axis):
             raise ValueError(
-                f"gather: an index of shape {position.shape} does not fit a tensor of shape "
+                f"{operation}: an index of shape {position.shape} does not fit a tensor of shape "
                 f"{self.shape} along axis {axis}"
             )
-        places = [along(a, position.shape) for a in range(self.ndim)]
+        places = [along(a, position.shape) for a in range(position.ndim)]
         places[axis] = position
-        return self._result(build.gather(self.node, tuple(places)))
+        return tuple(places)
 
     def one_hot(self, num_classes: int) -> Self:
         """A new last axis that holds 1 at the class and 0 elsewhere (int64).
@@ -355,13 +383,8 @@ def _rank(mask: Any) -> int:
     return mask.ndim if isinstance(mask, Core) else np.asarray(mask).ndim
 
 
-def _overwrite(x: Node, value: Node, chosen: Selection) -> Node:
+def overwrite(x: Node, value: Node, chosen: Selection) -> Node:
     """`x` with `value` at the selected elements."""
-    taken = [-(-(stop - start) // step) for start, stop, step in chosen.spans]
-    value = build.flip(build.reshape(value, tuple(taken)), tuple(chosen.flipped))
-    widths = []
-    for extent, count, (start, _, step) in zip(x.shape, taken, chosen.spans, strict=True):
-        covered = start + (count - 1) * step + 1 if count else start
-        widths.append((start, extent - covered, step - 1))
-    inside = build.pad(build.const(True, dtypes.bool_, value.shape), tuple(widths))
-    return build.where(inside, build.pad(value, tuple(widths)), x)
+    taken = tuple(len(range(*span)) for span in chosen.spans)
+    value = build.flip(build.reshape(value, taken), tuple(chosen.flipped))
+    return sharing.overwrite(x, value, chosen.spans)

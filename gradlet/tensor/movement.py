@@ -1,7 +1,8 @@
-"""Operations that move elements about: reshape, permute, pad, cut, join."""
+"""Operations that move elements about: reshape, permute, cut, join."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -41,7 +42,7 @@ class Movement(Activations):
                 f"reshape: a tensor of shape {self.shape} has {self.numel()} elements, which "
                 f"do not fill shape {wanted}"
             )
-        return self._view(build.reshape(self.node, complete))
+        return self._view((build.reshape, complete))
 
     view = reshape
 
@@ -60,14 +61,14 @@ class Movement(Activations):
         wanted = check_extents(shape_argument(shape), "expand")
         if broadcast_shape((self.shape, wanted), "expand") != wanted:
             raise ValueError(f"expand: shape {self.shape} cannot be expanded to {wanted}")
-        return self._view(build.expand(self.node, wanted))
+        return self._view((build.expand, wanted))
 
     def permute(self, *order: Any) -> Self:
         """Axis `i` of the result is axis `order[i]` of the source."""
         axes = self._axes(shape_argument(order), "permute")
         if len(axes) != self.ndim:
             raise ValueError(f"permute: {axes} does not name each of {self.ndim} axes once")
-        return self._view(build.permute(self.node, axes))
+        return self._view((build.permute, axes))
 
     def transpose(self, dim0: int = 1, dim1: int = 0) -> Self:
         """Two axes exchanged."""
@@ -75,12 +76,12 @@ class Movement(Activations):
         first, second = self._axis(dim0, "transpose"), self._axis(dim1, "transpose")
         if self.ndim:
             order[first], order[second] = order[second], order[first]
-        return self._view(build.permute(self.node, tuple(order)))
+        return self._view((build.permute, tuple(order)))
 
     @property
     def T(self) -> Self:  # noqa: N802
         """All axes in reverse order."""
-        return self._view(build.permute(self.node, tuple(reversed(range(self.ndim)))))
+        return self._view((build.permute, tuple(reversed(range(self.ndim)))))
 
     def movedim(self, source: int, destination: int) -> Self:
         """One axis moved to another place, the others in their order."""
@@ -120,26 +121,9 @@ class Movement(Activations):
 
     def flip(self, *axis: Any) -> Self:
         """The order along the given axes reversed."""
-        return self._view(build.flip(self.node, self._axes(shape_argument(axis), "flip")))
+        return self._view((build.flip, self._axes(shape_argument(axis), "flip")))
 
-    # Padding and cutting
-
-    def pad(self, padding: Sequence[Any], mode: str = "constant", value: Any = 0) -> Self:
-        """Adds elements around the axes; negative widths cut instead.
-
-        Args:
-            padding: either PyTorch's flat form, (before, after) of the last axis, then of the
-                one before it, ...; or for each axis a pair (before, after) or None.
-            value: what to put there.
-        """
-        if mode != "constant":
-            raise NotImplementedError(f"pad: mode {mode!r} is not there yet, only 'constant'")
-        widths = _pad_widths(tuple(padding), self.ndim)
-        cut = tuple(
-            (max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(widths, self.shape, strict=True)
-        )
-        added = tuple((max(b, 0), max(a, 0)) for b, a in widths)
-        return self._view(pad_node(self.shrink(cut).node, added, value))
+    # Cutting
 
     def shrink(self, bounds: Sequence[tuple[int, int] | None]) -> Self:
         """For each axis the elements from start up to stop, given as a pair, or None for all."""
@@ -151,13 +135,13 @@ class Movement(Activations):
             if not 0 <= start <= stop <= extent:
                 raise ValueError(f"shrink: {bound} is not within an axis of {extent}")
             spans.append((start, stop, 1))
-        return self._view(build.slice_(self.node, tuple(spans)))
+        return self._view((build.slice_, tuple(spans)))
 
     def _part(self, axis: int, start: int, stop: int) -> Self:
         spans = tuple(
             (start, stop, 1) if a == axis else (0, extent, 1) for a, extent in enumerate(self.shape)
         )
-        return self._view(build.slice_(self.node, spans))
+        return self._view((build.slice_, spans))
 
     def split(self, sizes: int | Sequence[int], dim: int = 0) -> tuple[Self, ...]:
         """Pieces along `dim`: of one size (the last may be smaller), or of the given sizes."""
@@ -222,7 +206,7 @@ class Movement(Activations):
         paired = [part for extent in extents for part in (1, extent)]
         spread = [part for pair in zip(counts, extents, strict=True) for part in pair]
         repeated = tuple(count * extent for count, extent in zip(counts, extents, strict=True))
-        return self.reshape(tuple(paired)).expand(tuple(spread)).reshape(repeated)
+        return self.reshape(tuple(paired)).expand(tuple(spread)).reshape(repeated)._own()
 
     def tile(self, *repeats: Any) -> Self:
         """`repeat`, where missing leading counts are 1."""
@@ -266,25 +250,11 @@ def _complete(shape: Shape, size: int) -> Shape | None:
     return tuple(size // known if extent == -1 else extent for extent in shape)
 
 
-def _pad_widths(padding: tuple[Any, ...], ndim: int) -> list[tuple[int, int]]:
-    """For each axis (before, after), from either form that `pad` accepts."""
-    flat = all(isinstance(width, int) for width in padding)
-    if flat and len(padding) % 2 == 0 and len(padding) <= 2 * ndim:
-        pairs = [(padding[i], padding[i + 1]) for i in range(0, len(padding), 2)]
-        return [(0, 0)] * (ndim - len(pairs)) + pairs[::-1]
-    if flat or len(padding) != ndim:
-        raise ValueError(
-            f"pad: {padding} fits no tensor with {ndim} axes; give (before, after) of the last "
-            "axis, then of the one before it, or a pair for each axis"
-        )
-    return [tuple(pair) if pair is not None else (0, 0) for pair in padding]
-
-
 def pad_node(x: Node, widths: Sequence[tuple[int, int]], value: Any = 0) -> Node:
     """`x` with (before, after) elements of `value` around each axis."""
     full = tuple((before, after, 0) for before, after in widths)
     padded = build.pad(x, full)
-    if padded is x or value == 0:
+    if padded is x or (value == 0 and math.copysign(1, value) > 0):
         return padded
     inside = build.pad(build.const(True, dtypes.bool_, x.shape), full)
     filler = scalar_node(value, x.dtype, padded.shape, "pad")

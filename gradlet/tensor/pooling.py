@@ -11,6 +11,7 @@ from gradlet.ir.node import Node
 from gradlet.tensor.convolution import Convolution
 from gradlet.tensor.core import product
 from gradlet.tensor.movement import pad_node
+from gradlet.tensor.operators import floating
 from gradlet.tensor.windows import (
     Extents,
     Geometry,
@@ -196,7 +197,7 @@ class Pooling(Convolution):
     ) -> Self:
         operation = f"avg_pool{axes}d"
         if not self.dtype.is_float:
-            x = self._result(build.cast(self.node, dtypes.float32))
+            x = self._result(floating(self.node))
             options = (dilation, padding, count_include_pad, ceil_mode, divisor)
             return x._avg_pool(axes, kernel_size, stride, *options)
         if divisor == 0:
@@ -239,8 +240,8 @@ class Pooling(Convolution):
     ) -> Self:
         """(sum of x ** norm_type) ** (1 / norm_type) of each window of (..., H, W).
 
-        Sums below 0, which odd powers may have, count as 0, and so do their gradients. What a
-        window with `ceil_mode` lacks is made up for in proportion, as PyTorch does.
+        A sum of 0 has the gradient 0; roots of sums below 0, which odd powers may have, are nan.
+        What a window with `ceil_mode` lacks is made up for in proportion, as PyTorch does.
         """
         return self._lp_pool(2, norm_type, kernel_size, stride, ceil_mode)
 
@@ -267,7 +268,7 @@ class Pooling(Convolution):
         power = self**norm_type
         size = product(extents_argument(kernel_size, axes, "kernel_size"))
         total = power._avg_pool(axes, kernel_size, stride, 1, 0, True, ceil_mode) * size
-        flat = total <= 0
+        flat = total.eq(0)
         return flat.where(0.0, flat.where(1.0, total) ** (1.0 / norm_type))
 
 

@@ -8,11 +8,10 @@ numbers is compiled once.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -26,7 +25,7 @@ from gradlet.ir.node import Node
 from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
 from gradlet.tensor.core import Shape, check_extents, product, shape_argument
-from gradlet.tensor.creation import Creation
+from gradlet.tensor.creation import Creation, float_dtype
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -38,16 +37,19 @@ class _Generator:
     """A seed and the number of calls so far."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self.reset(int.from_bytes(os.urandom(8), "little"))
 
-    def reset(self, seed: int) -> None:
-        self.seed = seed % 2**64
-        self.calls = itertools.count()  # next() on it is atomic
+    def reset(self, seed: int, calls: int = 0) -> None:
+        with self.lock:
+            self.seed, self.calls = seed % 2**64, calls
 
     def next_block(self) -> np.ndarray:
         """(key 0, key 1, call) of the next call, as uint32."""
-        call = next(self.calls) % 2**32
-        return np.array([self.seed % 2**32, self.seed >> 32, call], np.uint32)
+        with self.lock:
+            seed, call = self.seed, self.calls % 2**32
+            self.calls += 1
+        return np.array([seed % 2**32, seed >> 32, call], np.uint32)
 
 
 _generator = _Generator()
@@ -71,13 +73,35 @@ class Random(Creation):
         trace.refuse("manual_seed() would act once, and not when the step runs again")
         _generator.reset(seed)
 
+    @staticmethod
+    def get_rng_state() -> tuple[int, int]:
+        """Where the random numbers stand: the seed, and how many calls have drawn from it."""
+        trace.refuse("get_rng_state() would be read once, and not when the step runs again")
+        with _generator.lock:
+            return _generator.seed, _generator.calls
+
+    @staticmethod
+    def set_rng_state(state: Sequence[int]) -> None:
+        """Has the random numbers go on from where `get_rng_state` found them.
+
+        >>> from gradlet import Tensor
+        >>> before = Tensor.get_rng_state(); a = Tensor.rand(3).tolist()
+        >>> Tensor.set_rng_state(before); a == Tensor.rand(3).tolist()
+        True
+        """
+        trace.refuse("set_rng_state() would act once, and not when the step runs again")
+        seed, calls = state
+        if not (0 <= seed < 2**64 and calls >= 0):
+            raise ValueError(f"set_rng_state: {state!r} is no state that get_rng_state() gives")
+        _generator.reset(seed, calls)
+
     @classmethod
     def uniform(
         cls,
         *shape: Any,
         low: float = 0.0,
         high: float = 1.0,
-        dtype: Any = dtypes.float32,
+        dtype: Any = None,
         device: str | None = None,
         requires_grad: bool | None = None,
     ) -> Self:
@@ -100,7 +124,7 @@ class Random(Creation):
         *shape: Any,
         mean: float = 0.0,
         std: float = 1.0,
-        dtype: Any = dtypes.float32,
+        dtype: Any = None,
         device: str | None = None,
         requires_grad: bool | None = None,
     ) -> Self:
@@ -192,9 +216,11 @@ def _kaiming_scale(shape: Shape, a: float) -> float:
 
 
 def _float_dtype(dtype: Any, operation: str) -> DType:
-    wanted = dtypes.as_dtype(dtype)
+    wanted = float_dtype(dtype)
     if not wanted.is_float:
         raise TypeError(f"{operation}: draws floats, not {wanted.name}; use randint for integers")
+    if wanted.is_storage:
+        raise TypeError(f"{operation}: draws no {wanted.name}; draw float32, and cast")
     return wanted
 
 
@@ -242,8 +268,10 @@ def _rotate_left(x: Node, bits: int) -> Node:
 def words(shape: Shape, device: str | None) -> tuple[Node, Node]:
     """Two uint32 nodes of `shape`, filled with fresh random bits."""
     home = get_device(device or device_name())
-    block = from_numpy(next_block(), dtypes.uint32, home)
     recorded = trace.current()
+    only_rehearsed = recorded is not None and recorded.rehearsal
+    fresh = np.zeros(3, np.uint32) if only_rehearsed else next_block()
+    block = from_numpy(fresh, dtypes.uint32, home)
     if recorded is not None:
         recorded.drawn.append(block.arg)
     for change in getattr(_local, "changes", ()):

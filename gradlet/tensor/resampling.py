@@ -1,4 +1,4 @@
-"""Images of another size: adaptive pooling, interpolation, pixel shuffling."""
+"""Images of another size: interpolation, pixel shuffling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node
-from gradlet.tensor.pooling import Pooling
+from gradlet.tensor.adaptive import spread, take
+from gradlet.tensor.unpooling import Unpooling
 
 _NEAREST = ("nearest", "nearest-exact")
 _AXES_OF = {"linear": (1,), "bilinear": (2,), "bicubic": (2,), "trilinear": (3,)}
@@ -20,54 +21,10 @@ _MODES = (*_NEAREST, "area", *_AXES_OF)
 _BICUBIC = -0.75  # Keys' parameter (1981), the one that PyTorch takes
 
 
-class Resampling(Pooling):
+class Resampling(Unpooling):
     """Resampling along the last axes."""
 
     __slots__ = ()
-
-    # Adaptive pooling
-
-    def adaptive_avg_pool1d(self, output_size: int | Sequence[int | None]) -> Self:
-        """The means of `output_size` parts of (..., L); see `adaptive_avg_pool2d`."""
-        return self._adaptive_mean(1, output_size)
-
-    def adaptive_avg_pool2d(self, output_size: int | Sequence[int | None] | None) -> Self:
-        """The means of parts of images, of which there are as many as one asks for.
-
-        Part i of n along an axis of L is floor(i * L / n) to ceil((i + 1) * L / n).
-
-        Args:
-            self: (..., H, W).
-            output_size: one number, or (rows, columns); None keeps an extent.
-
-        >>> from gradlet import Tensor
-        >>> Tensor([[1.0, 2.0, 3.0]]).adaptive_avg_pool2d((1, 2)).tolist()
-        [[1.5, 2.5]]
-        """
-        return self._adaptive_mean(2, output_size)
-
-    def adaptive_avg_pool3d(self, output_size: int | Sequence[int | None] | None) -> Self:
-        """The means of parts of (..., D, H, W); see `adaptive_avg_pool2d`."""
-        return self._adaptive_mean(3, output_size)
-
-    def _adaptive_mean(self, axes: int, output_size: int | Sequence[int | None] | None) -> Self:
-        operation = f"adaptive_avg_pool{axes}d"
-        image = self.shape[self.ndim - axes :]
-        if len(image) != axes or not all(image):
-            raise ValueError(f"{operation}: shape {self.shape} is no image with {axes} axes")
-        if output_size is None or isinstance(output_size, int):
-            output_size = (output_size,) * axes
-        if len(output_size) != axes or any(n is not None and n < 1 for n in output_size):
-            raise ValueError(
-                f"{operation}: output_size must be one positive number or {axes}, not {output_size}"
-            )
-        if not self.dtype.is_float:
-            raise TypeError(f"{operation}: needs floats, not {self.dtype.name}; call .float()")
-        wide = dtypes.float32 if self.dtype.bits == 16 else self.dtype
-        x = build.cast(self.node, wide)
-        for axis, count in enumerate(output_size, self.ndim - axes):
-            x = x if count is None else _mean_of_parts(x, axis, count)
-        return self._view(build.cast(x, self.dtype))
 
     # Interpolation
 
@@ -120,7 +77,7 @@ class Resampling(Pooling):
                 x = _nearest(x, axis, count, ratio, mode == "nearest-exact")
             else:
                 x = _blended(x, axis, count, ratio, mode == "bicubic", bool(align_corners))
-        return self._view(build.cast(x, self.dtype))
+        return self._result(build.cast(x, self.dtype))
 
     # Pixels and channels
 
@@ -150,50 +107,21 @@ class Resampling(Pooling):
         order = (*range(n + 1), n + 2, n + 4, n + 1, n + 3)
         return parts.permute(order).reshape(*lead, channels * r * r, height // r, width // r)
 
+    def channel_shuffle(self, groups: int) -> Self:
+        """(N, C, ...) with channel j of group i as channel i of group j (Zhang et al. 2017).
 
-# Taking elements along one axis
-
-
-def _take(x: Node, axis: int, places: Node) -> Node:
-    """The elements of `x` at `places`, whose axes take the place of `axis`."""
-    others = tuple(a for a in range(x.ndim) if a != axis)
-    taken = build.gather(build.permute(x, (axis, *others)), (places,))
-    new = places.ndim
-    behind = tuple(range(new, taken.ndim))
-    return build.permute(taken, (*behind[:axis], *range(new), *behind[axis:]))
-
-
-def _spread(weights: Node, axis: int, shape: tuple[int, ...]) -> Node:
-    """Weights along axes that begin at `axis`, repeated over the others of `shape`."""
-    behind = len(shape) - axis - weights.ndim
-    line = (1,) * axis + weights.shape + (1,) * behind
-    return build.expand(build.reshape(weights, line), shape)
-
-
-def _mean_of_parts(x: Node, axis: int, count: int) -> Node:
-    extent = x.shape[axis]
-    if extent % count == 0:
-        shape = (*x.shape[:axis], count, extent // count, *x.shape[axis + 1 :])
-        total = build.sum_(build.reshape(x, shape), (axis + 1,))
-        return build.div(total, build.full_like(total, extent // count))
-    bounds = [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(count)]
-    longest = max(stop - start for start, stop in bounds)
-    shape = (count, longest)
-    part = build.along(0, shape)
-    wide = build.full_like(part, extent)
-    whole = build.full_like(part, count)
-    start = build.binary(ops.FLOORDIV, build.mul(part, wide), whole)
-    after = build.mul(build.add(part, build.full_like(part, 1)), wide)
-    after = build.add(after, build.full_like(part, count - 1))
-    stop = build.binary(ops.FLOORDIV, after, whole)
-    place = build.add(start, build.along(1, shape))
-    inside = build.binary(ops.LT, place, stop)
-    taken = _take(x, axis, build.where(inside, place, start))
-    kept = _spread(inside, axis, taken.shape)
-    total = build.sum_(build.where(kept, taken, build.full_like(taken, 0)), (axis + 1,))
-    lengths = build.slice_(build.sub(stop, start), ((0, count, 1), (0, 1, 1)))
-    lengths = build.cast(build.reshape(lengths, (count,)), x.dtype)
-    return build.div(total, _spread(lengths, axis, total.shape))
+        >>> from gradlet import Tensor
+        >>> Tensor([[0, 1, 2, 3]]).unsqueeze(2).channel_shuffle(2).flatten().tolist()
+        [0, 2, 1, 3]
+        """
+        if self.ndim < 3 or groups < 1 or self.shape[1] % groups:
+            raise ValueError(
+                f"channel_shuffle: shape {self.shape} must be (N, C, ...) with a C that {groups=} "
+                "divides"
+            )
+        batch, channels, *image = self.shape
+        parts = self.reshape(batch, groups, channels // groups, *image)
+        return parts.transpose(1, 2).reshape(self.shape)
 
 
 # Interpolation along one axis
@@ -239,7 +167,7 @@ def _nearest(x: Node, axis: int, count: int, ratio: float | None, exact: bool) -
     position = build.cast(build.iota(count), kind)
     position = build.add(position, build.full_like(position, offset))
     place = build.unary(ops.FLOOR, build.mul(position, build.full_like(position, scale)))
-    return _take(x, axis, _clamped(build.cast(place, dtypes.int64), extent))
+    return take(x, axis, _clamped(build.cast(place, dtypes.int64), extent))
 
 
 def _repeats(extent: int, count: int, scale: float, offset: float, kind: DType) -> bool:
@@ -268,7 +196,10 @@ def _blended(
         scale = (extent - 1) / (count - 1) if count > 1 else 0.0
         source = build.mul(position, number(scale))
     else:
-        scale = extent / count if ratio is None else ratio
+        scale = extent / count
+        # As in PyTorch, a factor that is rounded down to 1 moves nothing, unless it is cubic.
+        if ratio is not None and (cubic or count != extent):
+            scale = ratio
         centre = build.mul(build.add(position, number(0.5)), number(scale))
         source = build.sub(centre, number(0.5))
         if not cubic:
@@ -278,20 +209,20 @@ def _blended(
     first = build.cast(below, dtypes.int64)
     rest = build.sub(number(1.0), part)
     if cubic:
-        weights = [_far(part), _near(part), _near(rest), _far(rest)]
+        weights = [keys_far(part), keys_near(part), keys_near(rest), keys_far(rest)]
     else:
         weights = [rest, part]
     result: Node | None = None
     for step, weight in enumerate(weights, -1 if cubic else 0):
         place = _clamped(build.add(first, build.full_like(first, step)), extent)
-        taken = _take(x, axis, place)
-        term = build.mul(taken, _spread(weight, axis, taken.shape))
+        taken = take(x, axis, place)
+        term = build.mul(taken, spread(weight, axis, taken.shape))
         result = term if result is None else build.add(result, term)
     assert result is not None
     return result
 
 
-def _near(t: Node) -> Node:
+def keys_near(t: Node) -> Node:
     """Keys' kernel at a distance `t` of at most 1: ((a + 2) t - (a + 3)) t t + 1."""
     line = build.sub(
         build.mul(t, build.full_like(t, _BICUBIC + 2)), build.full_like(t, _BICUBIC + 3)
@@ -299,7 +230,7 @@ def _near(t: Node) -> Node:
     return build.add(build.mul(build.mul(line, t), t), build.full_like(t, 1.0))
 
 
-def _far(t: Node) -> Node:
+def keys_far(t: Node) -> Node:
     """Keys' kernel at a distance 1 + `t`: a t (1 - t)**2, which loses no digits near its zeros."""
     rest = build.sub(build.full_like(t, 1.0), t)
     return build.mul(build.mul(build.mul(rest, rest), t), build.full_like(t, _BICUBIC))

@@ -11,16 +11,16 @@ from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
 from gradlet.runtime.device import Device, get_device
-from gradlet.tensor.autograd import Autograd
 from gradlet.tensor.core import Core, as_array
+from gradlet.tensor.interop import Interop
 
 
-class Tensor(Autograd):
+class Tensor(Interop):
     """An array of numbers on a device, computed when it is looked at, with gradients.
 
     Args:
         data: a number, nested lists, an array, or a tensor, whose value is copied. Python ints
-            become int64, floats float32, bools bool; arrays keep their dtype.
+            become int64, floats `Tensor.default_dtype`, bools bool; arrays keep their dtype.
         device: a name such as `cpu`; the setting GRADLET_DEVICE if not given.
         dtype: a DType, a name or a NumPy dtype, to convert to.
         requires_grad: False keeps gradients out; None and True let them in.
@@ -41,7 +41,7 @@ class Tensor(Autograd):
     ) -> None:
         home = get_device(device or (data.device if isinstance(data, Core) else device_name()))
         wanted = None if dtype is None else dtypes.as_dtype(dtype)
-        if isinstance(data, Autograd):
+        if isinstance(data, Interop):
             made = _copied(data, home, wanted)
         else:
             array, found = as_array([] if data is None else data, wanted)
@@ -54,11 +54,13 @@ class Tensor(Autograd):
         self.node = made
         self.device = home.name
         self.grad = None
+        self.hooks = None
         self.requires_grad = requires_grad
+        self.share = None
         holders.add(self)
 
 
-def _copied(source: Autograd, home: Device, dtype: dtypes.DType | None) -> Node:
+def _copied(source: Interop, home: Device, dtype: dtypes.DType | None) -> Node:
     """A leaf with the value of a tensor."""
     moved = source.to(device=home.name, dtype=dtype).node
     return node_of(Buffer(home, moved.dtype, moved.shape, pending=build.detach(moved)))

@@ -86,7 +86,7 @@ def geometry(
     out = []
     for extent, size, each, gap, side in zip(image, kernel, step, spread, sides, strict=True):
         room = extent + sum(side) - (size - 1) * gap - 1
-        if room < 0:
+        if room < 0 and not (ceil_mode and room + each > 0):
             raise ValueError(
                 f"{operation}: a {kernel} window with dilation {spread} does not fit an image "
                 f"of {image} with padding {sides}"

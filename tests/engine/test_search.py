@@ -92,7 +92,7 @@ def test_a_damaged_file_is_as_none(tmp_path: Path, damage: Callable[[bytes], byt
     kernel, cache = product(), ObjectCache(tmp_path)
     (nest,) = parts(kernel.nests, TARGET)
     search.remember(kernel, TARGET, cache, {nest: tiles_of(kernel)[1]})
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob(f"{search._key(kernel, TARGET)}*")
     path.write_bytes(damage(path.read_bytes()))
     assert search.recall(kernel, TARGET, cache) is None
 

@@ -24,7 +24,8 @@ CALLS: list[tuple[Any, ...]] = [
     ("binary_cross_entropy", abs(X) / 4, SHARE, WEIGHT),
     ("binary_cross_entropy_with_logits", X, SHARE, WEIGHT),
     ("nll_loss", X, [0, 3, 1], WEIGHT), ("cross_entropy", X, [0, 3, 1], WEIGHT),
-    ("cosine_embedding_loss", X, Y, [1, -1, 1], 0.2),
+    ("cosine_embedding_loss", X, Y, [1, -1, 1], 0.2), ("softmin", X, 0),
+    ("normalize", X, 3.0, 0, 0.5),
 ]  # fmt: skip
 
 

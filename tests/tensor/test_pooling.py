@@ -80,6 +80,18 @@ def test_max_pool_and_places(axes: int, options: dict[str, Any]) -> None:
     np.testing.assert_array_equal(places.numpy(), known.numpy())
 
 
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_a_last_window_larger_than_the_image(name: str) -> None:
+    how = {"kernel_size": 5, "stride": 3, "ceil_mode": True}
+    check(
+        lambda x: getattr(x, name)(**how),
+        lambda x: getattr(F, name)(x, **how),
+        floats(2, 3, 6),
+    )
+    with pytest.raises(ValueError, match="does not fit"):
+        getattr(Tensor.ones(1, 2, 6), name)(**how)
+
+
 def test_the_least_number_in_the_image_wins_over_padding() -> None:
     x = np.full((1, 2, 2), -np.inf, np.float32)
     check(
@@ -127,6 +139,16 @@ def test_lp_pool(axes: int, ceil_mode: bool) -> None:
         lambda x: getattr(x, name)(2, 3, 2, ceil_mode),
         lambda x: getattr(F, name)(x, 2.0, 3, 2, ceil_mode),
         floats(*IMAGES[axes]),
+    )
+
+
+@pytest.mark.parametrize("power", [1, 3])
+def test_lp_pool_of_odd_powers(power: int) -> None:
+    check(
+        lambda x: x.lp_pool1d(power, 2),
+        lambda x: F.lp_pool1d(x, float(power), 2),
+        floats(2, 8),
+        finite_difference=power == 1,
     )
 
 

@@ -10,26 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from gradlet import Tensor
-from tests.helpers import check, floats, integers
-
-
-@pytest.mark.parametrize(
-    ("shape", "size"),
-    [
-        ((2, 3, 7), 3),
-        ((2, 3, 7), 11),
-        ((2, 3, 8), 4),
-        ((3, 5), 1),
-        ((2, 3, 7, 9), 1),
-        ((2, 3, 7, 9), (3, None)),
-        ((2, 3, 7, 9), (5, 4)),
-        ((1, 2, 4, 5, 3), (2, 3, 4)),
-    ],
-)
-def test_adaptive_avg_pool(shape: tuple[int, ...], size: Any) -> None:
-    axes = max(len(shape) - 2, 1)
-    name = f"adaptive_avg_pool{axes}d"
-    check(lambda x: getattr(x, name)(size), lambda x: getattr(F, name)(x, size), floats(*shape))
+from tests.helpers import check, check_direction, floats, integers
 
 
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "area"])
@@ -60,6 +41,7 @@ def test_nearest_and_area(mode: str, shape: tuple[int, ...], options: dict[str, 
         ("linear", (2, 3, 7), {"size": 1}),
         ("linear", (2, 3, 1), {"size": 4}),
         ("linear", (2, 3, 5), {"scale_factor": 1.7}),
+        ("linear", (2, 3, 5), {"scale_factor": 1.1}),
         ("linear", (2, 3, 5), {"scale_factor": 1.7, "recompute_scale_factor": True}),
         ("bilinear", (1, 2, 3, 5), {"scale_factor": 2}),
         ("bilinear", (1, 2, 7, 5), {"size": (3, 8)}),
@@ -76,6 +58,14 @@ def test_blends(mode: str, shape: Any, options: dict[str, Any], align_corners: b
         floats(*shape),
         atol=5e-5,
     )
+
+
+def test_a_cubic_factor_that_is_rounded_to_1() -> None:
+    """PyTorch takes the factor as it is for values, and as 1 for gradients."""
+    how: dict[str, Any] = {"scale_factor": 1.1, "mode": "bicubic"}
+    x = floats(1, 2, 3, 5)
+    check(lambda x: x.interpolate(**how), lambda x: F.interpolate(x, **how), x, grad=False)
+    check_direction(lambda x: x.interpolate(**how), [x])
 
 
 @pytest.mark.parametrize("extent", [3, 41, 64])
@@ -96,6 +86,11 @@ def test_pixel_shuffle(shape: tuple[int, ...]) -> None:
 def test_pixel_unshuffle() -> None:
     x = floats(2, 3, 6, 9)
     check(lambda x: x.pixel_unshuffle(3), lambda x: F.pixel_unshuffle(x, 3), x)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 3, 2), (0, 6, 3), (1, 6, 5)])
+def test_channel_shuffle(shape: tuple[int, ...]) -> None:
+    check(lambda x: x.channel_shuffle(3), lambda x: F.channel_shuffle(x, 3), floats(*shape))
 
 
 def test_half_floats_and_integers() -> None:
@@ -120,10 +115,10 @@ IMAGE = Tensor.ones(1, 2, 4)
         (lambda: IMAGE.interpolate(2, mode="bilinear"), "does not fit shape"),
         (lambda: IMAGE.interpolate(2, mode="smooth"), "does not fit shape"),
         (lambda: IMAGE.interpolate(2, align_corners=True), "not for mode='nearest'"),
-        (lambda: IMAGE.adaptive_avg_pool1d(0), "one positive number"),
-        (lambda: Tensor.ones(4).adaptive_avg_pool2d(1), "no image"),
         (lambda: Tensor.ones(3, 2, 2).pixel_shuffle(2), "must be"),
         (lambda: Tensor.ones(3, 2, 3).pixel_unshuffle(2), "must be"),
+        (lambda: Tensor.ones(2, 3, 2).channel_shuffle(2), "must be"),
+        (lambda: Tensor.ones(2, 4).channel_shuffle(2), "must be"),
     ],
 )
 def test_errors(action: Any, words: str) -> None:

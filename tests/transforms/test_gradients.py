@@ -138,7 +138,7 @@ def test_the_callers_graph_goes_on() -> None:
 
 def test_changes_in_place_keep_gradients() -> None:
     def f(x: Tensor) -> Tensor:
-        y = x.detach()
+        y = x.detach().clone()
         y += x
         y *= x
         return y.sum()

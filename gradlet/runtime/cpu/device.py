@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
@@ -78,6 +79,12 @@ class CpuDevice:
     def to_numpy(self, block: Block, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         return block.view(dtype.numpy, shape).copy()
 
+    def share(self, array: np.ndarray) -> Block:
+        return memory.share(array)
+
+    def view(self, block: Block, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        return block.view(dtype.numpy, shape)
+
     def load(self, sources: Sequence[tuple[str, int]]) -> list[LoadedObject]:
         """Compiles modules of LLVM IR, several at once, and puts them into memory.
 
@@ -99,6 +106,22 @@ class CpuDevice:
             for data, (_, phases) in zip(objects, sources, strict=True)
         ]
 
+    def load_stored(self, code: Sequence[tuple[str, int]]) -> list[LoadedObject] | None:
+        """Puts object code from the cache into memory, or returns None if some is not there.
+
+        Args:
+            code: the key of each object and how many phases it exports.
+        """
+        objects = [self.cache.get(key) for key, _ in code]
+        if None in objects:
+            return None
+        observe.count("kernels from disk", len(objects))
+        return [
+            load_object(data, [f"phase{i}" for i in range(phases)])
+            for data, (_, phases) in zip(objects, code, strict=True)
+            if data is not None
+        ]
+
 
 class CpuProgram:
     """A compiled graph.
@@ -115,7 +138,7 @@ class CpuProgram:
         sinks: for each result its place among params and outputs.
         kernels: the code, kept in memory as long as this program.
         indexed: (op, shape, axis) of each index that the program checks, for messages.
-        definitions: what each of its kernels computes.
+        definitions: says what each of its kernels computes.
         calls: what runs between the rows, in order.
     """
 
@@ -130,7 +153,7 @@ class CpuProgram:
         sinks: Sequence[int],
         kernels: Sequence[LoadedObject],
         indexed: Sequence[tuple[str, tuple[int, ...], int]],
-        definitions: Sequence[Kernel],
+        definitions: Callable[[], Sequence[Kernel]],
         calls: Sequence[Call] = (),
     ) -> None:
         self.device = device
@@ -142,7 +165,7 @@ class CpuProgram:
         self.sinks = list(sinks)
         self.kernels = list(kernels)
         self.indexed = list(indexed)
-        self.definitions = list(definitions)
+        self._definitions = definitions
         self.status = np.zeros(4, np.int64)
         self.lock = threading.Lock()
         self.launches = list(launches)
@@ -152,6 +175,11 @@ class CpuProgram:
         count = 1 + params + len(self.outputs) + len(self.arena_offsets)
         self.addresses = np.zeros(count, np.int64)
         self.addresses[0] = self.status.ctypes.data
+
+    @functools.cached_property
+    def definitions(self) -> Sequence[Kernel]:
+        """What each of its kernels computes."""
+        return self._definitions()
 
     def __call__(self, memories: Sequence[Any]) -> list[Block]:
         with self.lock:

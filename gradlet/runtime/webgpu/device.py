@@ -114,8 +114,8 @@ class WebGpuDevice:
         with self.lock:
             data = self.gpu.queue.read_buffer(memory, 0, count)
         words = np.frombuffer(data, kind).reshape(shape)
-        if dtype in (dtypes.float16, dtypes.bfloat16):
-            return words.astype(np.uint16).view(dtype.numpy)
+        if dtype.is_float and dtype.itemsize < 4:
+            return words.astype(f"u{dtype.itemsize}").view(dtype.numpy)
         return words.astype(dtype.numpy)
 
     # Shaders and the queue
@@ -156,20 +156,16 @@ def stored_dtype(kind: np.dtype) -> np.dtype:
 
 
 def _stored(array: np.ndarray) -> np.ndarray:
-    if array.dtype in (dtypes.float16.numpy, dtypes.bfloat16.numpy):
-        array = array.view(np.uint16)
+    if dtypes.from_numpy(array.dtype).is_float and array.itemsize < 4:
+        array = array.view(f"u{array.itemsize}")
     return np.ascontiguousarray(array.astype(stored_dtype(array.dtype), copy=False))
 
 
 @functools.cache
 def _wgpu() -> Any:
     """The package, imported when the device is first asked for."""
-    try:
-        import wgpu
-    except ImportError:
-        raise ImportError(
-            "the device 'webgpu' needs the package wgpu: pip install 'gradlet[webgpu]'"
-        ) from None
+    import wgpu
+
     return wgpu
 
 

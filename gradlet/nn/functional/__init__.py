@@ -1,14 +1,16 @@
 """Activations, losses and layers without state, as functions of tensors.
 
 Each is a method of `Tensor`, which says more; here they have PyTorch's names and argument order.
+Those over one, two and three axes of space are in `pooling.py` and `spatial.py`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from gradlet.nn.functional.pooling import *  # noqa: F403
+from gradlet.nn.functional.spatial import *  # noqa: F403
 from gradlet.tensor.tensor import Tensor
-
-Pair = int | tuple[int, int]
-
 
 # Activations
 
@@ -142,6 +144,11 @@ def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
     return x.log_softmax(dim)
 
 
+def softmin(x: Tensor, dim: int = -1) -> Tensor:
+    """softmax(-x)."""
+    return x.softmin(dim)
+
+
 # Losses
 
 
@@ -234,6 +241,20 @@ def pairwise_distance(
     return x.pairwise_distance(other, p, eps, keepdim)
 
 
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """-log of the probability of all alignments of log-probabilities (T, N, C) with targets."""
+    options = (blank, reduction, zero_infinity)
+    return log_probs.ctc_loss(targets, input_lengths, target_lengths, *options)
+
+
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -256,44 +277,39 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return x.linear(weight.T, bias)
 
 
-def conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Pair = 1,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Cross-correlation of images (N, Cin, H, W) with filters (Cout, Cin / groups, KH, KW)."""
-    return x.conv2d(weight, bias, groups, stride, dilation, padding)
-
-
-def max_pool2d(
-    x: Tensor,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    dilation: Pair = 1,
-) -> Tensor:
-    """The largest element of each window over the last two axes."""
-    return x.max_pool2d(kernel_size, stride, dilation, padding)
-
-
-def avg_pool2d(
-    x: Tensor,
-    kernel_size: Pair,
-    stride: Pair | None = None,
-    padding: Pair = 0,
-    count_include_pad: bool = True,
-) -> Tensor:
-    """The mean of each window over the last two axes."""
-    return x.avg_pool2d(kernel_size, stride, 1, padding, count_include_pad)
-
-
 def dropout(x: Tensor, p: float = 0.5) -> Tensor:
     """While `Tensor.training`, zeros with probability p, the rest over (1 - p)."""
     return x.dropout(p)
+
+
+def dropout1d(x: Tensor, p: float = 0.5) -> Tensor:
+    """`dropout` of whole channels of (N, C, L), or the same without N (Tompson et al. 2015)."""
+    return _channel_dropout(x, p, 1, x.ndim - 1)
+
+
+def dropout2d(x: Tensor, p: float = 0.5) -> Tensor:
+    """`dropout` of whole channels of (N, C, H, W) or (N, C, L)."""
+    return _channel_dropout(x, p, 2, 2)
+
+
+def dropout3d(x: Tensor, p: float = 0.5) -> Tensor:
+    """`dropout` of whole channels of (N, C, D, H, W), or the same without N."""
+    return _channel_dropout(x, p, 3, x.ndim - 3)
+
+
+def _channel_dropout(x: Tensor, p: float, axes: int, lead: int) -> Tensor:
+    if x.ndim not in (axes + 1, axes + 2):
+        raise ValueError(
+            f"dropout{axes}d: needs {axes + 1} or {axes + 2} axes, not shape {x.shape}"
+        )
+    channels = (*x.shape[:lead], *(1,) * (x.ndim - lead))
+    kept = Tensor.ones(channels, dtype=x.dtype, device=x.device, requires_grad=False).dropout(p)
+    return (kept == 0).where(0.0, x * kept) if Tensor.training else x
+
+
+def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """x over its p-norm along `dim`, or over `eps` where that is larger."""
+    return x.normalize(p, dim, eps)
 
 
 def scaled_dot_product_attention(
