@@ -39,7 +39,7 @@ TOP = ""
 MAY_IMPORT_IN_FUNCTIONS = {"runtime", "nn", TOP}
 ONLY_READER_OF_ENVIRONMENT = "gradlet.base.settings"
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
-HEAVY = {"torch", "matplotlib", "rich", "sklearn", "llvmlite", "scipy", "pandas"}
+HEAVY = {"torch", "matplotlib", "rich", "sklearn", "llvmlite", "scipy", "pandas", "wgpu"}
 
 
 def module_name(path: Path) -> str:
