@@ -28,7 +28,7 @@ def test_take_and_put() -> None:
 
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_index_put(accumulate: bool) -> None:
-    rows, columns = np.array([[2, 0], [1, -2]]), np.array([[4], [-1]])
+    rows, columns = np.array([[2, 0], [1, -3]]), np.array([[4], [0]])
     check(lambda x, i, j, v: x.index_put((i, j), v, accumulate), None,
           X, rows, columns, floats(2, seed=1))  # fmt: skip
     check(lambda x, m, v: x.index_put((m,), v, accumulate), None, X, MASK, floats(1, seed=1))
