@@ -116,7 +116,7 @@ _ALIASES = {
     "float": float32, "half": float16, "double": float64, "int": int32, "long": int64,
     "fp8e4m3": float8_e4m3fn, "fp8e5m2": float8_e5m2,
 }  # fmt: skip
-_default_float = float32
+default_float: Any = float32  # scripts for tinygrad set it; see `Tensor.default_dtype`
 _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 
 
@@ -137,25 +137,28 @@ def __getattr__(name: str) -> DType:
     raise AttributeError(f"there is no dtype {name!r} among gradlet's")
 
 
-def default_float() -> DType:
-    """The type of Python's floats, and of what is created without saying which."""
-    return _default_float
+def current_float() -> DType:
+    """The type of Python's floats, and of what is created without saying which.
+
+    Raises:
+        TypeError: `default_float` has been set to what is no float that can be computed with.
+    """
+    return _default(default_float)
 
 
 def set_default_float(value: Any) -> None:
-    """Has another type be the default.
+    """Has another type be the default; TypeError as of `current_float`."""
+    global default_float
+    default_float = _default(as_dtype(value))
 
-    Raises:
-        TypeError: it is no float that can be computed with.
-    """
-    global _default_float
-    dtype = as_dtype(value)
-    if not dtype.is_float or dtype.is_storage:
+
+def _default(value: Any) -> DType:
+    if not isinstance(value, DType) or not value.is_float or value.is_storage:
         raise TypeError(
-            f"default_dtype: {dtype.name} cannot be the type of Python's floats; choose one of "
+            f"default_dtype: {value!r} cannot be the type of Python's floats; choose one of "
             "float16, bfloat16, float32 and float64"
         )
-    _default_float = dtype
+    return value
 
 
 def as_dtype(value: Any) -> DType:
@@ -169,7 +172,7 @@ def as_dtype(value: Any) -> DType:
     if value is int:
         return int64
     if value is float:
-        return _default_float
+        return current_float()
     return from_numpy(value)
 
 
@@ -232,7 +235,7 @@ def scalar_dtype(value: bool | int | float) -> DType:
         return bool_
     if isinstance(value, (int, np.integer)):
         return int64
-    return _default_float
+    return current_float()
 
 
 def weak_promote(dtype: DType, value: bool | int | float) -> DType:

@@ -16,6 +16,7 @@ from gradlet.jit.watch import Watch
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, Executable
 from gradlet.tensor import sharing
+from gradlet.tensor.autograd import note_overwritten
 from gradlet.tensor.core import Core, Shape
 from gradlet.tensor.nested import Form, Same, rebuild
 from gradlet.tensor.random import next_block
@@ -273,6 +274,7 @@ class Recording:
             return Tensor.from_node(made, self.device.name, target.trained)
         tensor = self.place(target, arguments)
         if made is not None:
+            note_overwritten(tensor)
             tensor.node = made
         return tensor
 

@@ -38,7 +38,7 @@ def get_total_norm(
         raise ValueError(f"get_total_norm: norm_type must be above 0, not {norm_type}")
     if not listed:
         return Tensor(0.0)
-    total = _norm([tensor.detach() for tensor in listed], float(norm_type))
+    total = _norm(listed, float(norm_type)).detach()
     if error_if_nonfinite:
         trace.refuse("error_if_nonfinite needs the norm at once; look at it outside")
         if not np.isfinite(total.item()):
@@ -53,7 +53,7 @@ def _norm(tensors: list[Tensor], order: float) -> Tensor:
     dtype = tensors[0].dtype
     for tensor in tensors[1:]:
         dtype = dtypes.promote(dtype, tensor.dtype)
-    sizes = [tensor.flatten() for tensor in tensors if tensor.numel()]
+    sizes = [tensor for tensor in tensors if tensor.numel()]
     if not sizes:
         return Tensor(np.zeros((), dtype.numpy), device=tensors[0].device)
     # Squares in float64, where those of float32 do not overflow.

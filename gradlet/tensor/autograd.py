@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from gradlet.ir.node import Node, topological
 from gradlet.runtime.device import get_device
 from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
-from gradlet.tensor.core import Core
+from gradlet.tensor.core import Core, gradients
 from gradlet.tensor.hooks import Hooked, Watch
 from gradlet.tensor.values import compute_with_next, realize_all
 
@@ -42,7 +43,8 @@ class Autograd(Hooked):
             inputs: the only tensors to give a gradient to, which need not be leaves.
 
         Raises:
-            GradientError: the graph was used up before, or `self` is no float.
+            GradientError: the graph was used up before, `self` is no float, or a leaf with
+                requires_grad=True that it was computed from has been written to since.
 
         >>> from gradlet import Tensor
         >>> x = Tensor([1.0, 2.0]); y = (x * x).sum().backward(); x.grad.tolist()
@@ -58,6 +60,7 @@ class Autograd(Hooked):
                 "use grad(f) inside, or backward() outside"
             )
         leaves = _leaves_in(order)
+        _refuse_overwritten(order)
         watch = Watch(order)
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
         places = [watch.place.get(cell.node, cell.node) for cell in wanted]
@@ -187,12 +190,12 @@ class Autograd(Hooked):
     @staticmethod
     def no_grad() -> contextlib._GeneratorContextManager[None]:
         """While it lasts, results of operations are detached. Also a decorator."""
-        return _gradients(False)
+        return gradients(False)
 
     @staticmethod
     def enable_grad() -> contextlib._GeneratorContextManager[None]:
         """While it lasts, gradients flow, also inside `no_grad`. Also a decorator."""
-        return _gradients(True)
+        return gradients(True)
 
     @staticmethod
     def inference_mode(mode: bool = True) -> contextlib._GeneratorContextManager[None]:
@@ -200,7 +203,7 @@ class Autograd(Hooked):
 
         Tensors made inside may be used anywhere later.
         """
-        return _gradients(not mode)
+        return gradients(not mode)
 
     @classmethod
     @contextlib.contextmanager
@@ -228,21 +231,32 @@ class Autograd(Hooked):
 # Helpers
 
 
-@contextlib.contextmanager
-def _gradients(enabled: bool) -> Iterator[None]:
-    """While it lasts, operations have gradients or have none."""
-    before = Core.grad_enabled
-    Core.grad_enabled = enabled
-    try:
-        yield
-    finally:
-        Core.grad_enabled = before
-
-
 def _wants_gradient(leaf: Any) -> bool:
     """True unless it says no; for an 8-bit float, which is for storage, if it says yes."""
     wish = getattr(leaf, "requires_grad", None)
     return bool(wish) if leaf.node.dtype.is_storage else wish is not False
+
+
+# What trained leaves held before they were written to.
+_overwritten: weakref.WeakSet[Node] = weakref.WeakSet()
+
+
+def note_overwritten(leaf: Core) -> None:
+    """Says that a tensor is about to hold something else."""
+    if leaf.requires_grad and leaf.node.op is ops.BUFFER:
+        _overwritten.add(leaf.node)
+
+
+def _refuse_overwritten(order: list[Node]) -> None:
+    """Raises if a gradient would go to what a trained leaf no longer holds."""
+    gone = {n for n in order if n.op is ops.BUFFER and n in _overwritten}
+    if gone and order[-1] in _carriers(order, gone):
+        shapes = ", ".join(sorted({str(n.shape) for n in gone}))
+        raise GradientError(
+            f"backward: this was computed from a tensor of shape {shapes} with requires_grad=True "
+            "that has been written to since, by an optimiser's step perhaps. Call backward() "
+            "before that, or compute it again."
+        )
 
 
 def _leaves_in(order: list[Node]) -> list[Any]:

@@ -10,8 +10,9 @@ autograd, inplace, interop, tensor. What views have to do with each other stands
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -46,7 +47,7 @@ class Switches(type):
         (dtypes.float64, dtypes.float64, dtypes.float64)
         >>> Tensor.default_dtype = "float32"
         """
-        return dtypes.default_float()
+        return dtypes.current_float()
 
     @default_dtype.setter
     def default_dtype(cls, dtype: Any) -> None:
@@ -240,6 +241,20 @@ class Core(metaclass=Switches):
         return (self._axis(axis, operation),)
 
 
+# Whether operations have gradients
+
+
+@contextlib.contextmanager
+def gradients(enabled: bool) -> Iterator[None]:
+    """While it lasts, operations have gradients or have none."""
+    before = Core.grad_enabled
+    Core.grad_enabled = enabled
+    try:
+        yield
+    finally:
+        Core.grad_enabled = before
+
+
 # Helpers on nodes
 
 
@@ -345,7 +360,7 @@ def as_array(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
         )
     if dtype is None:
         weak = array.dtype == np.float64 and not isinstance(_first_leaf(data), _NUMPY_DATA)
-        dtype = dtypes.default_float() if weak else dtypes.from_numpy(array.dtype)
+        dtype = dtypes.current_float() if weak else dtypes.from_numpy(array.dtype)
     if dtype.is_int and array.dtype.kind in "iu" and array.size:
         low, high = int(array.min()), int(array.max())
         if low < dtype.min or high > dtype.max:

@@ -85,7 +85,7 @@ class Creation(Grids):
         if step == 0:
             raise ValueError("arange: step cannot be 0")
         whole = all(isinstance(number, int) for number in (start, stop, step))
-        natural = dtypes.int64 if whole else dtypes.default_float()
+        natural = dtypes.int64 if whole else dtypes.current_float()
         wanted = natural if dtype is None else dtypes.as_dtype(dtype)
         if whole:
             length = len(range(int(start), int(stop), int(step)))
@@ -130,7 +130,7 @@ class Creation(Grids):
 
 def float_dtype(dtype: Any) -> DType:
     """The dtype asked for, or the default one for None."""
-    return dtypes.default_float() if dtype is None else dtypes.as_dtype(dtype)
+    return dtypes.current_float() if dtype is None else dtypes.as_dtype(dtype)
 
 
 def _nested(shape: Any) -> bool:

@@ -25,7 +25,7 @@ def rounded_once(function: Function) -> Function:
 
     @functools.wraps(function)
     def computed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        dtype = self.dtype if self.dtype.is_float else dtypes.default_float()
+        dtype = self.dtype if self.dtype.is_float else dtypes.current_float()
         wide = dtypes.promote(dtype, dtypes.float32)
         return function(self.cast(wide), *args, **kwargs).cast(dtype)
 

@@ -32,7 +32,7 @@ class Hooks:
     """
 
     def __init__(self, cell: Core) -> None:
-        self.made_by, self.device, self.shape = type(cell), cell.device, cell.shape
+        self.made_by, self.device = type(cell), cell.device
         self.functions: dict[int, Callable[[Any], Any]] = {}
         self.after: dict[int, Callable[[Any], Any]] = {}
         self.retains = False

@@ -209,7 +209,7 @@ class Operators(Core):
 
 def floating(x: Node) -> Node:
     """`x` as floats: integers and bools become the default one."""
-    return x if x.dtype.is_float else build.cast(x, dtypes.default_float())
+    return x if x.dtype.is_float else build.cast(x, dtypes.current_float())
 
 
 def nonzero(x: Node) -> Node:

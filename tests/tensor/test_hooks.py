@@ -235,6 +235,11 @@ def test_hooks_of_what_a_step_uses() -> None:
         assert gradient() == [18, 180]
     handle.remove()
     assert gradient() == [9, 90]
+    factor = 2
+    weight.register_hook(lambda g: g * factor)
+    assert gradient() == gradient() == [18, 180]
+    factor = 3
+    assert gradient() == gradient() == [27, 270]
 
 
 def test_jit_refuses_hooks_of_arguments() -> None:

@@ -341,7 +341,7 @@ def remember(state: State, name: str, value: Tensor) -> Tensor:
     """Keeps a value for the next step, and returns it."""
     place = state.get(name)
     if place is None:
-        state[name] = value.detach().requires_grad_(False)
+        state[name] = Tensor(value, requires_grad=False)
     else:
         place.assign(value.cast(place.dtype))
     return value

@@ -50,9 +50,17 @@ def safe_save(
 
     Raises:
         OSError: the file cannot be written; one that was there is still as it was.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     safe_save({"x": Tensor([1, 2])}, f"{folder}/x.safetensors")
+    ...     safe_load(f"{folder}/x.safetensors")["x"].tolist()
+    [1, 2]
     """
     if "__metadata__" in state:
         raise ValueError("safe_save: no tensor can be named __metadata__ in a safetensors file")
+    if not all(isinstance(part, str) for pair in (metadata or {}).items() for part in pair):
+        raise TypeError("safe_save: metadata consists of text by name")
     tensors = list(state.values())
     if tensors:
         tensors[0].realize(*tensors[1:])

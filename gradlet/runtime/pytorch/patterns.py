@@ -8,6 +8,7 @@ gradient of one. All else is computed as it is written.
 from __future__ import annotations
 
 import string
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -25,11 +26,13 @@ class Plan(NamedTuple):
     Attributes:
         sources: the nodes whose values the function is given.
         broadcasts: whether these, and what it returns, need only broadcast to the full shapes.
+        overwrites: whether it takes an array `out` to write its result into.
     """
 
     function: Function
     sources: tuple[Node, ...]
     broadcasts: bool = False
+    overwrites: bool = False
 
 
 def match(n: Node) -> Plan | None:
@@ -51,10 +54,26 @@ def _threshold(n: Node) -> Plan | None:
     if not limit.is_const or x.dtype is not n.dtype:
         return None
     if other is x:
-        return Plan(lambda x: torch.threshold(x, limit.value, value.value), (x,))
+        return Plan(partial(_raised, limit.value, value.value), (x,), overwrites=True)
     if value.value == 0 and not other.is_const:
-        return Plan(lambda g, x: torch.ops.aten.threshold_backward(g, x, limit.value), (other, x))
+        return Plan(partial(_passed, limit.value), (other, x), overwrites=True)
     return None
+
+
+def _raised(
+    limit: float, value: float, x: torch.Tensor, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    if out is None:
+        return torch.threshold(x, limit, value)
+    return torch.ops.aten.threshold.out(x, limit, value, out=out)
+
+
+def _passed(
+    limit: float, g: torch.Tensor, x: torch.Tensor, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    if out is None:
+        return torch.ops.aten.threshold_backward(g, x, limit)
+    return torch.ops.aten.threshold_backward.grad_input(g, x, limit, grad_input=out)
 
 
 # Contractions
@@ -74,7 +93,8 @@ def _contraction(n: Node) -> _Contraction | None:
     product = n.src[0]
     a, b = (_unexpanded(source) for source in product.src)
     spread = a.size < product.size or b.size < product.size
-    if not (product.size and n.dtype.is_float and spread and product.ndim <= 52):
+    wide = n.dtype.is_float and n.dtype.bits >= 32  # half floats would add up as such
+    if not (product.size and wide and spread and product.ndim <= len(string.ascii_letters)):
         return None
     for x in (a, b):
         extents = _aligned(x, product.ndim)

@@ -325,3 +325,15 @@ def test_a_recorded_step_sees_every_option() -> None:
         opt.param_groups[0]["weight_decay"] = 1.0
         step()
         assert w.item() == 1.0
+
+
+def test_what_is_remembered_shares_nothing_with_gradients() -> None:
+    w = Tensor([1.0])
+    opt = optim.SGD([w], lr=1.0, momentum=0.5, dampening=0.5)
+    w.grad = Tensor([2.0])
+    opt.step()
+    w.grad *= 0
+    assert opt.state[0]["momentum_buffer"].tolist() == [2.0]
+    state = opt.state_dict()["state"][0]["momentum_buffer"]
+    opt.step()
+    assert state.tolist() == [2.0] and opt.state[0]["momentum_buffer"].tolist() == [1.0]
