@@ -114,3 +114,9 @@ def test_every_name_of_tensor_is_on_one_page() -> None:
     names = {name for name in dir(Tensor) if not name.startswith("_")} | {"default_dtype"}
     in_place = {name for name in names if name.endswith("_") and name[:-1] in names}
     assert set(listed) - in_place == names - in_place
+
+
+def test_what_there_is_not_is_not_there() -> None:
+    section = (DOCS / "coming.md").read_text(encoding="utf-8").split("## What there is not\n")[1]
+    names = set(re.findall(r"`(\w+)`", section))
+    assert len(names) > 20 and not [name for name in names if hasattr(Tensor, name)]

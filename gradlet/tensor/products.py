@@ -187,7 +187,7 @@ def _need_axes(operation: str, *operands: tuple[Any, int]) -> None:
 
 
 def _product_of(weights: Sequence[Any]) -> Any:
-    """The product of those that are given, as data that no gradient asks for; None of none."""
+    """The product of those that are given; None of none."""
     given = [weight for weight in weights if weight is not None]
     if not given:
         return None
