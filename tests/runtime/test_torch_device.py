@@ -139,6 +139,47 @@ def test_what_is_recognised(made: Callable[[], Tensor], expected: list[str]) -> 
     np.testing.assert_allclose(result.numpy(), known, rtol=1e-5, atol=1e-5)
 
 
+SOME = tuple((0, n, 1) for n in (1, 3, 4, 1, 1, 2, 2))
+
+
+def test_windows_laid_out_anew_are_no_convolution() -> None:
+    x, w = (
+        build.param(i, dtypes.float32, shape)
+        for i, shape in enumerate([(6, 4, 5, 5), (1, 3, 8, 1, 1, 2, 2)])
+    )
+    windows = build.window(build.window(x, 2, 2), 3, 2)
+    cases = [
+        (build.reshape(windows, (3, 1, 8, 4, 4, 2, 2)), w, (3, 3, 8, 4, 4, 2, 2)),
+        (
+            build.reshape(windows, (6, 1, 4, 2, 8, 2, 2)),
+            build.slice_(w, SOME),
+            (6, 3, 4, 2, 8, 2, 2),
+        ),
+    ]
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(-3, 4, n.shape).astype(np.float32) for n in (x, w)]
+    given = [torch.from_numpy(a) for a in arrays]
+    for a, b, shape in cases:
+        made = build.sum_(build.mul(build.expand(a, shape), build.expand(b, shape)), (2, 5, 6))
+        (known,) = get_device("numpy").compile([made], [x, w])(arrays)  # type: ignore
+        (found,) = get_device(CPU).compile([made], [x, w])(given)  # type: ignore
+        np.testing.assert_array_equal(found.numpy(), known)
+
+
+def test_windows_of_something_else_add_up_as_they_are_written() -> None:
+    matrix, vector = (
+        build.param(i, dtypes.float32, shape) for i, shape in enumerate([(24, 5), (5,)])
+    )
+    product = build.mul(matrix, build.expand(vector, (24, 5)))
+    windows = build.reshape(build.sum_(product, (1,)), (2, 3, 2, 2))
+    folded = build.fold(windows, 2, 3)
+    arrays = [np.arange(120, dtype=np.float32).reshape(24, 5), np.arange(5, dtype=np.float32)]
+    (known,) = get_device("numpy").compile([folded], [matrix, vector])(arrays)  # type: ignore
+    given = [torch.from_numpy(a) for a in arrays]
+    (found,) = get_device(CPU).compile([folded], [matrix, vector])(given)  # type: ignore
+    np.testing.assert_array_equal(found.numpy(), known)
+
+
 def test_thresholds_at_their_edges() -> None:
     values = [np.nan, -0.0, 0.0, np.inf, -np.inf, 1e-45, -1e-45]
     x = Tensor(values, device=CPU)

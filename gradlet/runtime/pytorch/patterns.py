@@ -164,6 +164,11 @@ class _Roles(NamedTuple):
         """Whether an operand has all axes but these."""
         return x.shape == tuple(1 if i in axes else n for i, n in enumerate(self.shape))
 
+    def windows_shape(self) -> Shape:
+        """(N, groups * depth, places..., kernel...)"""
+        rest = (self.shape[axis] for axis in (*self.places, *self.kernel))
+        return (self.shape[0], self.groups * self.shape[self.depth], *rest)
+
     def filters_shape(self) -> Shape:
         """(groups * filters, depth, kernel...)"""
         kernel = (self.shape[axis] for axis in self.kernel)
@@ -187,12 +192,13 @@ def _convolution(n: Node, found: _Contraction) -> Plan | None:
     """A convolution, or the gradient of its filters."""
     roles = _roles(found.shape)
     for shown, other in (found.operands, found.operands[::-1]):
-        windows = _windows(shown.src[0] if shown.op is ops.RESHAPE else shown)
-        if windows is None or not roles.lacks(shown, roles.filters):
+        if not roles.kernel or not roles.lacks(shown, roles.filters):
+            continue
+        base = shown.src[0] if shown.op is ops.RESHAPE else shown
+        windows = _windows(base)
+        if windows is None or base.shape != roles.windows_shape():
             continue
         image, how = windows
-        if len(how.kernel) != len(roles.kernel):
-            continue
         if found.axes == (roles.depth, *roles.kernel) and roles.lacks(other, 0, *roles.places):
             return Plan(_forward(n, how, roles), (image, other))
         if found.axes == (0, *roles.places) and roles.lacks(other, roles.depth, *roles.kernel):
@@ -254,10 +260,13 @@ def _image_gradient(n: Node) -> Plan | None:
     if not steps or found is None or n.ndim != 2 + axes or any(padding[:2]):
         return None
     roles = _roles(found.shape)
+    if found.axes != (roles.filters,) or len(roles.kernel) != axes:
+        return None
+    if x.shape != roles.windows_shape():
+        return None
     stride, dilation = zip(*steps, strict=True)
-    kernel = roles.filters_shape()[2:]
-    how = _Geometry(kernel, stride, dilation, padding[2:])
-    if found.axes != (roles.filters,) or len(kernel) != axes or not _fits(n, how, roles):
+    how = _Geometry(roles.filters_shape()[2:], stride, dilation, padding[2:])
+    if not _fits(n, how, roles):
         return None
     for filters, g in (found.operands, found.operands[::-1]):
         if roles.lacks(filters, 0, *roles.places) and roles.lacks(g, roles.depth, *roles.kernel):
