@@ -88,4 +88,4 @@ class Draws(Names):
     def _uniform_inside(self) -> Self:
         """Evenly spread over (0, 1), with neither end, in float32 or float64."""
         wide = dtypes.promote(self.dtype, dtypes.float32)
-        return self.uniform(self.shape, dtype=wide, device=self.device) + 2.0**-25
+        return self.uniform(self.shape, dtype=wide, device=self.device).maximum(2.0**-25)

@@ -162,13 +162,12 @@ class Names(Layouts):
         """
         array = self._known("unique_consecutive")
         if dim is None:
-            rows = array = array.reshape(-1)
-        else:
-            rows = np.moveaxis(array, self._axis(dim, "unique_consecutive"), 0)
+            array = array.reshape(-1)
+        axis = 0 if dim is None else self._axis(dim, "unique_consecutive")
+        rows = np.moveaxis(array, axis, 0)
         flat = rows.reshape(len(rows), product(rows.shape[1:]))
         new = np.ones(len(rows), bool)
         new[1:] = (flat[1:] != flat[:-1]).any(1)
-        axis = 0 if dim is None else self._axis(dim, "unique_consecutive")
         inverse = np.cumsum(new) - 1
         places = np.flatnonzero(new)
         parts = [np.compress(new, array, axis)]

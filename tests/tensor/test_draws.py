@@ -123,6 +123,16 @@ def test_fillings(dtype: str) -> None:
     np.testing.assert_allclose([np.log(x).mean(), np.log(x).std()], [0.5, 0.25], **close)
 
 
+def test_fillings_never_reach_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    for share in (0.0, 1 - 2.0**-24):
+        drawn = Tensor([share], requires_grad=False)
+        monkeypatch.setattr(Tensor, "uniform", lambda *_, drawn=drawn, **__: drawn)
+        x = Tensor([0.0], requires_grad=False)
+        assert 0 < x.exponential_().item() < math.inf
+        assert 1 <= x.geometric_(0.5).item() < math.inf
+        assert math.isfinite(x.cauchy_().item())
+
+
 def test_random_whole_numbers() -> None:
     x = Tensor(floats(COUNT))
     assert set(x.random_(3).tolist()) == {0, 1, 2}
