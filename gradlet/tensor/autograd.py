@@ -149,6 +149,12 @@ class Autograd(Hooked):
         """A tensor of its own with the same value, through which gradients flow."""
         return self._own()
 
+    copy = clone
+
+    def is_contiguous(self) -> bool:
+        """Whether NumPy would have the elements in this order in memory."""
+        return sharing.is_contiguous(self)
+
     def contiguous(self) -> Self:
         """`self`, or a copy where NumPy would have the elements in another order in memory."""
         return self if sharing.is_contiguous(self) else self._own()
@@ -170,6 +176,14 @@ class Autograd(Hooked):
         realize_all((moved,))
         leaf = move(value_of(moved.node, get_device(self.device)), home)
         return self.from_node(leaf, home.name, self.requires_grad)
+
+    def cpu(self) -> Self:
+        """`to("cpu")`."""
+        return self.to("cpu")
+
+    def cuda(self, device: int = 0) -> Self:
+        """`to("torch:cuda:0")`, or another number than 0."""
+        return self.to(f"torch:cuda:{device}")
 
     # Switches
 

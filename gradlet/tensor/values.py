@@ -15,7 +15,7 @@ from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor.core import Core
-from gradlet.tensor.fft import Fft
+from gradlet.tensor.draws import Draws
 
 # What the last backward() left to compute: its gradients, and the values whose graph it used
 # up. They run with whatever is realized next, so that forward and backward pass run once, and a
@@ -28,7 +28,7 @@ def compute_with_next(tensor: Core) -> None:
     _unsettled[id(tensor)] = tensor
 
 
-class Values(Fft):
+class Values(Draws):
     """Reading what a tensor holds."""
 
     __slots__ = ()
@@ -75,6 +75,14 @@ class Values(Fft):
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers; one number for a scalar."""
         return self.numpy().tolist()
+
+    def tobytes(self) -> bytes:
+        """A copy of the elements as bytes, row by row."""
+        return self.numpy().tobytes()
+
+    def is_nonzero(self) -> bool:
+        """Whether the one element is not zero."""
+        return bool(self)
 
     def data(self) -> memoryview:
         """A copy of the elements as a memoryview."""
