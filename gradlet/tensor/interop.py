@@ -21,6 +21,8 @@ from gradlet.tensor.core import Core, as_array
 from gradlet.tensor.inplace import InPlace
 from gradlet.tensor.values import realize_all
 
+_OF_SHAPES = (np.shape, np.ndim, np.size)  # functions of NumPy that need no elements
+
 
 class Interop(InPlace):
     """From and to what other libraries hold.
@@ -144,6 +146,8 @@ class Interop(InPlace):
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
+        if function in _OF_SHAPES:
+            return function(np.broadcast_to(np.False_, self.shape), *args[1:], **kwargs)
         return function(*_as_arrays(args), **_as_arrays(kwargs))
 
     def tobytes(self) -> bytes:

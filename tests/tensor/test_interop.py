@@ -285,6 +285,8 @@ def test_numpy_functions_take_tensors_and_give_arrays() -> None:
         np.add(a, a, out=x)
     with pytest.raises(JitError, match="a value is needed"):
         jit(lambda x: np.sum(x * 2))(x)
+    facts = jit(lambda x: x * np.shape(x)[0] + np.ndim(x) + np.size(x, 1))
+    assert facts(x).tolist() == (a * 2 + 4).tolist()
 
 
 def test_pandas() -> None:
