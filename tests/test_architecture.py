@@ -1,6 +1,7 @@
 """The shape of the program itself: who imports whom, who reads the environment, how long files are.
 
     base < ir < {grad, schedule, lower} < render < runtime < engine < tensor < transforms < jit < nn
+        < compat
 
 Each folder may import those to its left; the three in braces do not import each other. The files
 directly in `gradlet/` stand above all folders.
@@ -34,6 +35,7 @@ RANKS = {
     "transforms": 7,
     "jit": 8,
     "nn": 9,
+    "compat": 10,
 }
 TOP = ""
 MAY_IMPORT_IN_FUNCTIONS = {"runtime", "nn", TOP}

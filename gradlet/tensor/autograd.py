@@ -302,6 +302,14 @@ def reaches_a_leaf(made: Node, other_than: Node | None = None) -> bool:
     return bool(leaves) and made in _carriers(order, leaves)
 
 
+def reaches_a_trained_leaf(made: Node) -> bool:
+    """Whether a gradient could flow through operations to a live leaf with requires_grad=True."""
+    if made.op is ops.BUFFER:
+        return False
+    order = topological([made])
+    return made in _carriers(order, {leaf.node for leaf in _leaves_in(order) if leaf.requires_grad})
+
+
 def _accumulate(leaf: Core, given: Node) -> None:
     """Adds a gradient to `leaf.grad`, which is a leaf itself, so that its graph can be freed."""
     if leaf.grad is not None:

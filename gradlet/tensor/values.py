@@ -88,12 +88,6 @@ class Values(Draws):
         """A copy of the elements as a memoryview."""
         return self.numpy().data
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if copy is False:
-            raise ValueError("a Tensor's elements cannot be shared with NumPy, only copied")
-        array = self.numpy()
-        return array if dtype is None else array.astype(dtype)
-
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len() of a scalar tensor; it has no axes")
@@ -105,7 +99,10 @@ class Values(Draws):
         return (self[i] for i in range(self.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        found: Any = self == value
+        if not isinstance(found, Values):
+            raise TypeError(f"in: a tensor holds numbers, and {value!r} is none, nor a tensor")
+        return bool(found.any())
 
     def __bool__(self) -> bool:
         if self.numel() != 1:
@@ -120,6 +117,9 @@ class Values(Draws):
     def __int__(self) -> int:
         return int(self.item())
 
+    def __round__(self, ndigits: int = 0) -> Self:
+        return self.round(ndigits)
+
     def __index__(self) -> int:
         if self.dtype.is_float:
             raise TypeError(f"a {self.dtype.name} tensor cannot be used as an index")
@@ -131,7 +131,7 @@ class Values(Draws):
         return f"Tensor({text}, {facts})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else repr(self)
+        return format(self.item(), spec) if spec or not self.ndim else repr(self)
 
     def __reduce__(self) -> Any:
         facts = (self.device, self.dtype, self.requires_grad)
