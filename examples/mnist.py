@@ -226,7 +226,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=about, epilog=examples, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--dataset", choices=list(data.DATASETS), default="fashion")
+    parser.add_argument("--dataset", choices=["fashion", "mnist", "digits"], default="fashion")
     parser.add_argument("--epochs", type=int, help="times through the training images")
     parser.add_argument("--batch", type=int, help="images in a step")
     parser.add_argument("--lr", type=float, default=0.003, help="the highest learning rate")

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests.lacks import reason
+
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 
@@ -29,6 +31,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["GRADLET_CACHE"] = cache.name
     os.environ["GRADLET_VERIFY"] = "1"
     hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    device = os.environ.get("GRADLET_DEVICE", "cpu")
+    for item in items:
+        why = reason(device, item.nodeid)
+        if why is not None:
+            item.add_marker(pytest.mark.xfail(reason=f"{device}: {why}"))
 
 
 @pytest.fixture(autouse=True)

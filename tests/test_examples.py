@@ -22,14 +22,19 @@ def command(name: str, *arguments: object) -> list[str]:
     return [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
 
 
-def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run(
+    name: str, *arguments: object, device: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    chosen = {"GRADLET_DEVICE": device} if device else {}
     return subprocess.run(
-        command(name, *arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=600
-    )
+        command(name, *arguments), capture_output=True, text=True, timeout=600,
+        env=ENVIRONMENT | chosen,
+    )  # fmt: skip
 
 
-def test_xor_is_learned() -> None:
-    done = run("xor.py")
+@pytest.mark.parametrize("device", ["cpu", "numpy", "torch:cpu"])
+def test_xor_is_learned(device: str) -> None:
+    done = run("xor.py", device=device)
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^ *([01]) +([01]) +([01]) +([\d.]+)$", done.stdout, re.MULTILINE)
     assert len(rows) == 4
@@ -49,6 +54,25 @@ def test_mnist_runs_from_data_to_picture(tmp_path: Path) -> None:
     assert "read back, it reaches the same" in done.stdout
     assert safe_load(out / "model.safetensors")["layers.0.weight"].shape == (32, 1, 3, 3)
     assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+def short_mnist(device: str, out: Path) -> list[float]:
+    """The numbers that a short run on a device reports on its training."""
+    done = run(
+        "mnist.py", "--dataset", "digits", "--limit", 64, "--epochs", 1, "--out", out,
+        device=device,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "read back, it reaches the same" in done.stdout
+    *_, last = re.findall(r"^epoch 1/1  loss ([\d.]+)  accuracy ([\d.]+)%", done.stdout, re.M)
+    return [float(number) for number in last]
+
+
+@pytest.mark.slow
+def test_mnist_learns_the_same_on_other_devices(tmp_path: Path) -> None:
+    expected = short_mnist("cpu", tmp_path)
+    for device in ("numpy", "torch:cpu"):
+        assert short_mnist(device, tmp_path) == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 | variable                | meaning                                                | default       |
 |-------------------------|--------------------------------------------------------|---------------|
-| `GRADLET_DEVICE`        | device of new tensors: `cpu` or `numpy`                | `cpu`         |
+| `GRADLET_DEVICE`        | device of new tensors, such as `cpu` or `cuda:0`       | `cpu`         |
 | `TESOR_SET_DEVICE`, `TENSOR_SET_DEVICE` | the same, as older documents spell it  | unset         |
 | `GRADLET_THREADS`       | threads that run kernels on the CPU                    | all cores     |
 | `GRADLET_TARGET`        | what kernels may use: `avx512`, `avx2`, `sse2`         | all there is  |
@@ -20,12 +20,9 @@ from pathlib import Path
 
 def device_name() -> str:
     """The device that new tensors get, as the user wrote it."""
-    if name := os.environ.get("GRADLET_DEVICE"):
-        return name
-    # The documents of older programs name a CUDA card this way: cuda:0 means torch:cuda:0.
-    for variable in ("TESOR_SET_DEVICE", "TENSOR_SET_DEVICE"):
+    for variable in ("GRADLET_DEVICE", "TESOR_SET_DEVICE", "TENSOR_SET_DEVICE"):
         if name := os.environ.get(variable):
-            return f"torch:{name}" if name.startswith("cuda") else name
+            return name
     return "cpu"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Sequence
 from typing import Protocol
@@ -26,6 +27,14 @@ class Holder(Protocol):
 # that looking at it later computes nothing twice.
 holders: weakref.WeakSet[Holder] = weakref.WeakSet()
 
+
+def live() -> list[Holder]:
+    """All of `holders`, while other threads may make more of them."""
+    while True:
+        with contextlib.suppress(RuntimeError):  # the set has changed its size meanwhile
+            return list(holders)
+
+
 _programs: dict[tuple, Executable] = {}
 
 
@@ -42,7 +51,7 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
         return
     graph = capture(wanted, device)
     seen = dict.fromkeys(wanted)
-    for holder in list(holders):
+    for holder in live():
         held = holder.node
         while held.op in ops.IDENTITIES:
             held = held.src[0]

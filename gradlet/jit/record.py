@@ -112,7 +112,7 @@ class Recorder:
         known = {id(v.tensor) for v in self.variables} | {id(t) for t in self.stand_ins}
         self.others = {
             id(t): (t, t.node, t.grad)
-            for t in list(engine.holders)
+            for t in engine.live()
             if isinstance(t, Core) and id(t) not in known
         }
         self.known = {*known, *self.others}
@@ -278,7 +278,7 @@ class Recorder:
         """
         new = [
             weakref.ref(t)
-            for t in list(engine.holders)
+            for t in engine.live()
             if id(t) not in self.known and id(t) not in self.index
         ]
         if not new:

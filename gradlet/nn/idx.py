@@ -32,17 +32,17 @@ def read_idx(path: Path) -> np.ndarray:
     """
     content = _unpacked(path)
     if len(content) < 4 or content[:2] != b"\0\0":
-        raise _damaged(path, "it does not begin as an IDX file does")
+        raise damaged(path, "it does not begin as an IDX file does")
     kind, axes = content[2], content[3]
     if kind != UINT8:
-        raise _damaged(path, f"its elements have type {kind:#04x}, and only bytes (0x08) are read")
+        raise damaged(path, f"its elements have type {kind:#04x}, and only bytes (0x08) are read")
     header = 4 + 4 * axes
     if len(content) < header:
-        raise _damaged(path, f"its header of {header} bytes is cut off after {len(content)}")
+        raise damaged(path, f"its header of {header} bytes is cut off after {len(content)}")
     shape = struct.unpack(f">{axes}I", content[4:header])
     held, promised = len(content) - header, math.prod(shape)
     if held != promised:
-        raise _damaged(path, f"its header promises {promised} bytes of {shape}, it holds {held}")
+        raise damaged(path, f"its header promises {promised} bytes of {shape}, it holds {held}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
 
 
@@ -53,10 +53,11 @@ def _unpacked(path: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(path, f"gzip cannot unpack it ({error})") from error
+        raise damaged(path, f"gzip cannot unpack it ({error})") from error
 
 
-def _damaged(path: Path, why: str) -> DamagedFileError:
+def damaged(path: Path, why: str) -> DamagedFileError:
+    """The error to raise for a file of a data set, with what to do about it."""
     return DamagedFileError(
         f"{path} is damaged: {why}. Delete it and run again to have it fetched anew, or put a "
         "good copy in its place."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,44 @@ class Buffer:
     def __repr__(self) -> str:
         state = "pending" if self.memory is None else "filled"
         return f"Buffer({self.device.name}, {self.dtype.name}{list(self.shape)}, {state})"
+
+
+class Deferred(Buffer):
+    """A buffer whose elements lie in a file or elsewhere until they are first needed.
+
+    Args:
+        fetch: gives the elements; they are copied to the device, and `fetch` is let go of.
+    """
+
+    __slots__ = ("_fetch", "_memory")
+
+    def __init__(
+        self,
+        device: Device,
+        dtype: DType,
+        shape: tuple[int, ...],
+        fetch: Callable[[], np.ndarray],
+    ) -> None:
+        self._fetch: Callable[[], np.ndarray] | None = fetch
+        super().__init__(device, dtype, shape)
+
+    @property
+    def memory(self) -> Any:
+        fetch = self._fetch
+        if fetch is not None:
+            array = np.ascontiguousarray(fetch()).reshape(self.shape)
+            self._memory = self.device.from_numpy(array)
+            self._fetch = None
+        return self._memory
+
+    @memory.setter
+    def memory(self, value: Any) -> None:
+        self._memory = value
+
+    def __repr__(self) -> str:
+        if self._fetch is None:
+            return super().__repr__()
+        return f"Deferred({self.device.name}, {self.dtype.name}{list(self.shape)})"
 
 
 def node_of(buffer: Buffer) -> Node:

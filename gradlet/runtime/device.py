@@ -1,13 +1,17 @@
 """The two kinds of device, and how a name finds one.
 
-An *interpreted* device runs a graph op by op through a table (the NumPy oracle). A *compiled*
-device gets kernels that the stages before it have scheduled, lowered and rendered (the CPU).
-Each is one folder or file of this package that registers a factory here by name.
+An *interpreted* device runs a graph op by op through a table (the NumPy oracle, PyTorch). A
+*compiled* device gets kernels that the stages before it have scheduled, lowered and rendered (the
+CPU). Each is one folder or file of this package, registered in `__init__.py` by name and imported
+when it is first asked for.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,6 +31,19 @@ class Device(Protocol):
 
     def to_numpy(self, memory: Any, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         """A copy of `memory` as a NumPy array."""
+        ...
+
+
+@runtime_checkable
+class Sharing(Device, Protocol):
+    """A device whose memory NumPy can work in."""
+
+    def share(self, array: np.ndarray) -> Any:
+        """Memory that is that of a contiguous array; ValueError, saying why, if it cannot be."""
+        ...
+
+    def view(self, memory: Any, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        """An array that is that memory."""
         ...
 
 
@@ -51,28 +68,88 @@ class Executable(Protocol):
         ...
 
 
-_factories: dict[str, tuple[Callable[[], Device], str]] = {}
+@dataclass(frozen=True)
+class _Family:
+    """Devices that one class opens: `factory(place)` where names have a place, else `factory()`."""
+
+    factory: Callable[..., Device] | str
+    about: str
+    needs: str
+    place: str
+
+    def missing(self) -> bool:
+        """Whether the package is absent that these devices need."""
+        return bool(self.needs) and importlib.util.find_spec(self.needs) is None
+
+    def open(self, place: str) -> Device:
+        factory = self.factory
+        if isinstance(factory, str):
+            module, name = factory.split(":")
+            factory = getattr(importlib.import_module(module), name)
+        return factory(place) if self.place else factory()
+
+
+# What users of other frameworks call the devices of PyTorch.
+_SHORT = {"cuda": "torch:cuda", "mps": "torch:mps", "xpu": "torch:xpu"}
+
+_families: dict[str, _Family] = {}
 _devices: dict[str, Device] = {}
 
 
-def register(name: str, factory: Callable[[], Device], about: str) -> None:
-    """Makes a device known by name; `about` says in a few words what it is."""
-    _factories[name] = (factory, about)
+def register(
+    name: str,
+    factory: Callable[..., Device] | str,
+    about: str,
+    needs: str = "",
+    place: str = "",
+) -> None:
+    """Makes a device known by name.
+
+    Args:
+        factory: makes it, or `module:name` of what does, imported when it is first wanted.
+        about: in a few words what it is.
+        needs: an optional package, which `pip install` knows by the same name.
+        place: for names of several devices, such as `torch:cuda:0`, what stands for the part
+            behind the first colon if that is left out. The factory is given that part.
+    """
+    _families[name] = _Family(factory, about, needs, place)
 
 
 def get_device(name: str) -> Device:
-    """The device called `name`, opened on first use.
+    """The device called `name`, opened on first use; `cuda:0` is short for `torch:cuda:0`.
 
     Raises:
-        ValueError: no such device; lists those there are.
+        ValueError: no such device, or a package is missing; lists what there is.
     """
-    name = name.lower()
-    if name not in _devices:
-        if name not in _factories:
-            known = "; ".join(f"{key} ({about})" for key, (_, about) in _factories.items())
-            raise ValueError(
-                f"unknown device {name!r}. Available here: {known}. Choose one with device=, "
-                ".to() or the environment variable GRADLET_DEVICE."
-            )
-        _devices[name] = _factories[name][0]()
-    return _devices[name]
+    found = _devices.get(name)
+    if found is None:
+        opened = _open(name)
+        # One device however it is called.
+        found = _devices[name] = _devices.setdefault(opened.name, opened)
+    return found
+
+
+def _open(name: str) -> Device:
+    first, colon, rest = name.lower().partition(":")
+    full = _SHORT.get(first, first) + colon + rest
+    key, _, place = full.partition(":")
+    family = _families.get(key)
+    if family is None or (place and not family.place):
+        raise ValueError(f"unknown device {name!r}. {_available()}")
+    if family.missing():
+        raise ValueError(
+            f"device {name!r} needs the package {family.needs}, which is not installed: "
+            f"pip install {family.needs}. {_available()}"
+        )
+    return family.open(place or family.place)
+
+
+def _available() -> str:
+    """What there is, and what there could be, as the end of an error message."""
+    here = [f"{key} ({f.about})" for key, f in _families.items() if not f.missing()]
+    absent = [f"{key} (pip install {f.needs})" for key, f in _families.items() if f.missing()]
+    more = f" Not installed: {'; '.join(absent)}." if absent else ""
+    return (
+        f"Available here: {'; '.join(here)}.{more} Choose one with device=, .to() or the "
+        "environment variable GRADLET_DEVICE."
+    )

@@ -38,6 +38,14 @@ class NumpyDevice:
         """A copy of `memory`."""
         return memory.copy()
 
+    def share(self, array: np.ndarray) -> np.ndarray:
+        """`array` itself."""
+        return array
+
+    def view(self, memory: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        """`memory` itself."""
+        return memory
+
     def compile(self, sinks: Sequence[Node], params: Sequence[Node]) -> NumpyProgram:
         """A program that computes `sinks` from arrays for `params`."""
         return NumpyProgram(sinks, params)

@@ -6,16 +6,16 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Self
 
-from gradlet.engine.realize import holders
+from gradlet.engine.realize import live, value_of
 from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
-from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
+from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
 from gradlet.tensor.core import Core
-from gradlet.tensor.values import Values, compute_with_next
+from gradlet.tensor.values import Values, compute_with_next, realize_all
 
 
 class Autograd(Values):
@@ -113,7 +113,7 @@ class Autograd(Values):
         trained = {leaf.node for leaf in leaves if leaf.requires_grad}
         reach = _carriers(order, trained) if trained else set()
         reach.add(self.node)
-        for holder in list(holders):
+        for holder in live():
             if holder.node in reach and holder.node.op is not ops.BUFFER:
                 holder.node = build.consumed(holder.node)
                 compute_with_next(holder)  # type: ignore[arg-type]
@@ -151,7 +151,8 @@ class Autograd(Values):
         if device is None or get_device(device).name == self.device:
             return moved
         home = get_device(device)
-        leaf = from_numpy(moved.numpy(), moved.dtype, home)
+        realize_all((moved,))
+        leaf = move(value_of(moved.node, get_device(self.device)), home)
         return self.from_node(leaf, home.name, self.requires_grad)
 
     # Switches
@@ -205,7 +206,7 @@ def _leaves_in(order: list[Node]) -> list[Any]:
     place = {n: i for i, n in enumerate(order) if n.op is ops.BUFFER and n.dtype.is_float}
     leaves = [
         holder
-        for holder in list(holders)
+        for holder in live()
         if holder.node in place and getattr(holder, "requires_grad", None) is not False
     ]
     return sorted(leaves, key=lambda leaf: place[leaf.node])

@@ -4,8 +4,8 @@ The methods of `Tensor` come in layers, one file each, and a layer uses only tho
 core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, arrange,
 reduce, indexing, scatter, contraction, einsum, convolution, pooling, adaptive, unpooling,
 resampling, grids, creation, random, functional, losses, attention, statistics, order, counting,
-linalg, fft, values, autograd, inplace, tensor. What views have to do with each other stands in
-`sharing`.
+linalg, fft, values, autograd, inplace, interop, tensor. What views have to do with each other
+stands in `sharing`.
 """
 
 from __future__ import annotations

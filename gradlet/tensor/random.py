@@ -8,11 +8,10 @@ numbers is compiled once.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -38,16 +37,19 @@ class _Generator:
     """A seed and the number of calls so far."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self.reset(int.from_bytes(os.urandom(8), "little"))
 
-    def reset(self, seed: int) -> None:
-        self.seed = seed % 2**64
-        self.calls = itertools.count()  # next() on it is atomic
+    def reset(self, seed: int, calls: int = 0) -> None:
+        with self.lock:
+            self.seed, self.calls = seed % 2**64, calls
 
     def next_block(self) -> np.ndarray:
         """(key 0, key 1, call) of the next call, as uint32."""
-        call = next(self.calls) % 2**32
-        return np.array([self.seed % 2**32, self.seed >> 32, call], np.uint32)
+        with self.lock:
+            seed, call = self.seed, self.calls % 2**32
+            self.calls += 1
+        return np.array([seed % 2**32, seed >> 32, call], np.uint32)
 
 
 _generator = _Generator()
@@ -70,6 +72,28 @@ class Random(Creation):
         """
         trace.refuse("manual_seed() would act once, and not when the step runs again")
         _generator.reset(seed)
+
+    @staticmethod
+    def get_rng_state() -> tuple[int, int]:
+        """Where the random numbers stand: the seed, and how many calls have drawn from it."""
+        trace.refuse("get_rng_state() would be read once, and not when the step runs again")
+        with _generator.lock:
+            return _generator.seed, _generator.calls
+
+    @staticmethod
+    def set_rng_state(state: Sequence[int]) -> None:
+        """Has the random numbers go on from where `get_rng_state` found them.
+
+        >>> from gradlet import Tensor
+        >>> before = Tensor.get_rng_state(); a = Tensor.rand(3).tolist()
+        >>> Tensor.set_rng_state(before); a == Tensor.rand(3).tolist()
+        True
+        """
+        trace.refuse("set_rng_state() would act once, and not when the step runs again")
+        seed, calls = state
+        if not (0 <= seed < 2**64 and calls >= 0):
+            raise ValueError(f"set_rng_state: {state!r} is no state that get_rng_state() gives")
+        _generator.reset(seed, calls)
 
     @classmethod
     def uniform(

@@ -12,10 +12,10 @@ from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
 from gradlet.runtime.device import Device, get_device
 from gradlet.tensor.core import Core, as_array
-from gradlet.tensor.inplace import InPlace
+from gradlet.tensor.interop import Interop
 
 
-class Tensor(InPlace):
+class Tensor(Interop):
     """An array of numbers on a device, computed when it is looked at, with gradients.
 
     Args:
@@ -41,7 +41,7 @@ class Tensor(InPlace):
     ) -> None:
         home = get_device(device or (data.device if isinstance(data, Core) else device_name()))
         wanted = None if dtype is None else dtypes.as_dtype(dtype)
-        if isinstance(data, InPlace):
+        if isinstance(data, Interop):
             made = _copied(data, home, wanted)
         else:
             array, found = as_array([] if data is None else data, wanted)
@@ -59,7 +59,7 @@ class Tensor(InPlace):
         holders.add(self)
 
 
-def _copied(source: InPlace, home: Device, dtype: dtypes.DType | None) -> Node:
+def _copied(source: Interop, home: Device, dtype: dtypes.DType | None) -> Node:
     """A leaf with the value of a tensor."""
     moved = source.to(device=home.name, dtype=dtype).node
     return node_of(Buffer(home, moved.dtype, moved.shape, pending=build.detach(moved)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,23 @@ def test_damaged_cache_entries_are_compiled_again(tmp_path: Path) -> None:
     damaged = {path: path.read_bytes() for path in files}
     assert run() == expected
     assert all(path.read_bytes() != damaged[path] for path in files)
+
+
+def test_other_threads_may_make_tensors_meanwhile() -> None:
+    """Such as the workers of a data loader."""
+    kept, done, interval = [Tensor([1.0]) for _ in range(3000)], False, sys.getswitchinterval()
+
+    def make() -> None:
+        while not done:
+            kept[0] = Tensor([1.0])
+
+    thread = threading.Thread(target=make)
+    sys.setswitchinterval(1e-5)
+    thread.start()
+    try:
+        for _ in range(100):
+            assert len(realize.live()) >= 2999
+    finally:
+        done = True
+        thread.join()
+        sys.setswitchinterval(interval)

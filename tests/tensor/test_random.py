@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
-from gradlet import Tensor, dtypes
+from gradlet import Tensor, dtypes, jit
 from gradlet.engine import realize
+from gradlet.engine.trace import JitError
 from gradlet.ir import build
 from gradlet.tensor.random import threefry2x32
 
 MASK = 0xFFFFFFFF
+FLOATS = ["float16", "bfloat16", "float32", "float64"]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +34,7 @@ def test_known_answers(key: Any, counter: Any, answer: Any) -> None:
     assert tuple(Tensor.from_node(node, device).item() for node in made) == answer
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", FLOATS)
 def test_uniform(dtype: str) -> None:
     Tensor.manual_seed(0)
     x = Tensor.rand(200, 500, dtype=dtype)
@@ -115,3 +118,46 @@ def test_permutation_and_likes() -> None:
     assert like.randn_like().shape == (2, 3)
     with pytest.raises(TypeError, match="draws floats"):
         Tensor.rand(3, dtype="int64")
+
+
+def test_the_state_of_the_generator() -> None:
+    Tensor.manual_seed(3)
+    assert Tensor.get_rng_state() == (3, 0)
+    Tensor.rand(2).realize()
+    state = Tensor.get_rng_state()
+    assert state == (3, 1)
+    expected = [Tensor.rand(2).tolist(), Tensor.randn(2).tolist()]
+    Tensor.manual_seed(9)
+    Tensor.set_rng_state(state)
+    assert [Tensor.rand(2).tolist(), Tensor.randn(2).tolist()] == expected
+    for wrong in ((-1, 0), (2**64, 0), (1, -1)):
+        with pytest.raises(ValueError, match="is no state that get_rng_state"):
+            Tensor.set_rng_state(wrong)
+    assert Tensor.get_rng_state() == (3, 3)
+
+
+def test_the_generator_is_not_asked_while_a_step_is_recorded() -> None:
+    for function in (Tensor.get_rng_state, lambda: Tensor.set_rng_state((1, 1))):
+        with pytest.raises(JitError, match="rng_state"):
+            jit(lambda x, f=function: (x, f())[0])(Tensor([1.0]))
+
+
+@pytest.mark.parametrize("device", ["numpy", "torch:cpu"])
+def test_the_same_numbers_on_every_device(device: str) -> None:
+    def drawn(where: str) -> list[np.ndarray]:
+        Tensor.manual_seed(5)
+        return [
+            Tensor.randint(1001, low=-70000, high=70000, device=where).numpy(),
+            Tensor.randperm(257, device=where).numpy(),
+            *(Tensor.rand(1001, dtype=d, device=where).numpy() for d in FLOATS),
+            *(Tensor.randn(1001, dtype=d, device=where).numpy() for d in FLOATS),
+        ]
+
+    here, there = drawn("cpu"), drawn(device)
+    exact = 2 + len(FLOATS)  # whole numbers, and multiples of a power of two
+    for a, b in zip(here[:exact], there[:exact], strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(here[exact:], there[exact:], strict=True):
+        eps = float(ml_dtypes.finfo(a.dtype).eps)
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        np.testing.assert_allclose(a, b, rtol=max(4 * eps, 5e-7), atol=5e-7)

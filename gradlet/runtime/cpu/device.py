@@ -78,6 +78,12 @@ class CpuDevice:
     def to_numpy(self, block: Block, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         return block.view(dtype.numpy, shape).copy()
 
+    def share(self, array: np.ndarray) -> Block:
+        return memory.share(array)
+
+    def view(self, block: Block, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        return block.view(dtype.numpy, shape)
+
     def load(self, sources: Sequence[tuple[str, int]]) -> list[LoadedObject]:
         """Compiles modules of LLVM IR, several at once, and puts them into memory.
 

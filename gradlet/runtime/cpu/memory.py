@@ -90,6 +90,16 @@ class Piece(Block):
         self._whole = whole
 
 
+class Borrowed(Block):
+    """The memory of an array from elsewhere, which it keeps alive."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        super().__init__(array.ctypes.data, array.nbytes)
+        self._array = array
+
+
 class Pool:
     """Blocks by size class. Threads may share it.
 
@@ -253,6 +263,17 @@ def from_numpy(array: npt.NDArray[Any]) -> Block:
     block = pool.allocate(array.nbytes)
     block.view(array.dtype, array.shape)[...] = array
     return block
+
+
+def share(array: npt.NDArray[Any]) -> Block:
+    """A block that is the memory of `array`.
+
+    Raises:
+        ValueError: kernels cannot work in it.
+    """
+    if array.ctypes.data % ALIGNMENT:
+        raise ValueError(f"its memory does not begin at a multiple of {ALIGNMENT} bytes")
+    return Borrowed(array)
 
 
 def _renew_lock_after_fork() -> None:

@@ -1,19 +1,20 @@
-"""The tensors of a model by name: collected, loaded into place, saved to files and read back."""
+"""The tensors of a model by name: collected, loaded into place, moved to another device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
-from gradlet.nn.files import replacing
+from gradlet.engine import trace
+from gradlet.engine.realize import value_of
+from gradlet.ir.node import Node
+from gradlet.runtime.buffer import Buffer, node_of
+from gradlet.runtime.device import get_device
 from gradlet.tensor.tensor import Tensor
 
 _NO_MODELS = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
@@ -107,6 +108,7 @@ def load_state_dict(model: Any, state: Mapping[str, Any], strict: bool = True) -
     Raises:
         ValueError: lists every missing, unexpected and misshapen name.
     """
+    trace.refuse("load_state_dict() would act once, and not when the step runs again")
     places = get_state_dict(model)
     problems = _misfits(places, state)
     if strict:
@@ -119,12 +121,18 @@ def load_state_dict(model: Any, state: Mapping[str, Any], strict: bool = True) -
             "\nBuild the model with the sizes that were saved, or pass strict=False to leave "
             "missing and unexpected names alone."
         )
-    loaded = [place for name, place in places.items() if name in state]
-    for name, place in places.items():
-        if name in state:
-            place.assign(Tensor(_array(state[name]), device=place.device, dtype=place.dtype))
-    if loaded:
-        loaded[0].realize(*loaded[1:])
+    values = {name: _leaf(state[name], place) for name, place in places.items() if name in state}
+    for name, leaf in values.items():
+        places[name].node = leaf
+
+
+def _leaf(value: Any, place: Tensor) -> Node:
+    """A leaf with a value for `place`, which shares the memory of a tensor where it can."""
+    if not isinstance(value, Tensor) or (value.device, value.dtype) != (place.device, place.dtype):
+        return Tensor(_array(value), device=place.device, dtype=place.dtype).node
+    home = get_device(place.device)
+    filled = value_of(value.realize().node, home)
+    return node_of(Buffer(home, filled.dtype, filled.shape, filled.memory))
 
 
 def _misfits(places: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
@@ -150,78 +158,25 @@ def _array(value: Any) -> np.ndarray:
     return value.numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
-# Files
+# Moving
 
 
-def safe_save(
-    state: Mapping[str, Tensor], path: str | Path, metadata: dict[str, str] | None = None
-) -> None:
-    """Writes tensors to a safetensors file, which replaces `path` once it is whole.
+def to(model: Any, device: str) -> Any:
+    """Moves every tensor in `model`, and its gradient, to `device`; returns `model`.
 
-    Raises:
-        OSError: the file cannot be written; one that was there is still as it was.
-    """
-    target = Path(path)
-    tensors = list(state.values())
-    if tensors:
-        tensors[0].realize(*tensors[1:])
-    arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in state.items()}
-    for name, tensor in state.items():
-        arrays[name] = arrays[name].reshape(tensor.shape)  # which a scalar has lost above
-    content = safetensors.numpy.save(arrays, metadata)
-    with replacing(target) as temporary:
-        temporary.write_bytes(content)
-
-
-def safe_load(path: str | Path, device: str | None = None) -> dict[str, Tensor]:
-    """The tensors in a safetensors file by name.
+    An optimiser refers to the same tensors, but holds more of its own: make it afterwards.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, cut short or no safetensors file, or holds a dtype that
-            gradlet does not have.
+        ValueError: there is no such device; nothing has moved.
+
+    >>> from gradlet import nn
+    >>> to(nn.Linear(2, 1), "numpy").weight.device
+    'numpy'
     """
-    source = Path(path)
-    try:
-        entries = safetensors.deserialize(source.read_bytes())
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"safe_load: there is no file {source}. Check the path, or save one there with "
-            "safe_save."
-        ) from None
-    except safetensors.SafetensorError as error:
-        size = source.stat().st_size
-        raise ValueError(
-            f"safe_load: {source} ({size} bytes) is not a whole safetensors file ({error}). It was "
-            "probably cut short or is of another format: copy, download or save it again."
-        ) from error
-    return {name: _tensor(name, entry, source, device) for name, entry in entries}
-
-
-# The package's own reader for NumPy knows no bfloat16.
-_STORED = {
-    "BOOL": dtypes.bool_,
-    "I8": dtypes.int8,
-    "I16": dtypes.int16,
-    "I32": dtypes.int32,
-    "I64": dtypes.int64,
-    "U8": dtypes.uint8,
-    "U16": dtypes.uint16,
-    "U32": dtypes.uint32,
-    "U64": dtypes.uint64,
-    "F16": dtypes.float16,
-    "BF16": dtypes.bfloat16,
-    "F32": dtypes.float32,
-    "F64": dtypes.float64,
-}
-
-
-def _tensor(name: str, entry: dict[str, Any], source: Path, device: str | None) -> Tensor:
-    dtype = _STORED.get(entry["dtype"])
-    if dtype is None:
-        raise ValueError(
-            f"safe_load: {name} in {source} has dtype {entry['dtype']}, which gradlet does not "
-            "have; save it as one of float32, float16 and bfloat16"
-        )
-    array = np.frombuffer(entry["data"], dtype.numpy).reshape(entry["shape"])
-    return Tensor(array, device=device)
+    trace.refuse("nn.state.to() would act once, and not when the step runs again")
+    tensors = {id(tensor): tensor for tensor in get_state_dict(model).values()}.values()
+    moved = [(tensor, tensor.to(device)) for tensor in tensors]
+    grads = [None if tensor.grad is None else tensor.grad.to(device) for tensor in tensors]
+    for (tensor, there), grad in zip(moved, grads, strict=True):
+        tensor.node, tensor.device, tensor.grad = there.node, there.device, grad
+    return model

@@ -7,7 +7,8 @@ downloaded from its official mirrors into the cache folder.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gradlet.base import settings
-from gradlet.nn.idx import DamagedFileError, read_idx
+from gradlet.nn.idx import DamagedFileError, damaged, read_idx
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -75,6 +76,15 @@ MNIST = Source(
 )
 
 
+# One file of 10,000 records: a label, then the red, green and blue pixels of an image.
+CIFAR_RECORD = 1 + 3 * 32 * 32
+CIFAR_FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+CIFAR_RECORDS = 10_000
+CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
+CIFAR_MIRRORS = (f"https://www.cs.toronto.edu/~kriz/{CIFAR_ARCHIVE}",)
+CIFAR_CHECKSUM = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+
+
 class DataUnavailableError(RuntimeError):
     """A data set is neither on this machine nor to be downloaded."""
 
@@ -96,6 +106,45 @@ def fashion_mnist() -> Split:
 def mnist() -> Split:
     """LeCun's MNIST: handwritten digits; shapes, dtypes and errors as of `fashion_mnist`."""
     return _idx_images(MNIST)
+
+
+def cifar10() -> Split:
+    """Krizhevsky's CIFAR-10 (2009): photographs of animals and vehicles in 10 classes.
+
+    Returns:
+        x_train (50000, 3, 32, 32), y_train (50000,), x_test (10000, 3, 32, 32), y_test (10000,),
+        all uint8. Errors are as of `fashion_mnist`.
+    """
+    import tarfile  # here, for few programs need it and it takes long to load
+
+    archive = settings.cache_folder() / "data" / "cifar-10" / CIFAR_ARCHIVE
+    if not archive.is_file():
+        _download("cifar-10", CIFAR_MIRRORS, archive, CIFAR_CHECKSUM)
+    try:
+        with tarfile.open(archive, "r:gz") as opened:
+            parts = [_cifar_part(archive, opened, name) for name in CIFAR_FILES]
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise damaged(archive, f"it cannot be unpacked ({error})") from error
+    images = np.concatenate([x for x, _ in parts[:-1]])
+    labels = np.concatenate([y for _, y in parts[:-1]])
+    return images, labels, *parts[-1]
+
+
+def _cifar_part(archive: Path, opened: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of one file in the archive."""
+    size = CIFAR_RECORD * CIFAR_RECORDS
+    try:
+        file = opened.extractfile(f"cifar-10-batches-bin/{name}")
+    except KeyError:
+        file = None
+    content = b"" if file is None else file.read(size + 1)
+    if len(content) != size:
+        raise damaged(archive, f"{name} in it does not hold {CIFAR_RECORDS} images")
+    records = np.frombuffer(content, np.uint8).reshape(CIFAR_RECORDS, CIFAR_RECORD)
+    labels = records[:, 0].copy()
+    if labels.max() >= CLASSES:
+        raise damaged(archive, f"{name} in it has a label {labels.max()}, of {CLASSES} classes")
+    return records[:, 1:].reshape(-1, 3, 32, 32).copy(), labels
 
 
 def digits() -> Split:
@@ -124,11 +173,11 @@ def digits() -> Split:
     return x[:-360], y[:-360], x[-360:], y[-360:]
 
 
-DATASETS = {"fashion": fashion_mnist, "mnist": mnist, "digits": digits}
+DATASETS = {"fashion": fashion_mnist, "mnist": mnist, "cifar10": cifar10, "digits": digits}
 
 
 def load(name: str) -> tuple[str, Split]:
-    """The data set `fashion`, `mnist` or `digits`; digits stand in for one that cannot be had.
+    """The data set `fashion`, `mnist`, `cifar10` or `digits`, which stands in for an absent one.
 
     Returns:
         The name of what was loaded, and its arrays. A line on stderr says if it is another.
@@ -142,38 +191,6 @@ def load(name: str) -> tuple[str, Split]:
             raise
         print(f"{error} Using scikit-learn's 8x8 digits instead.", file=sys.stderr)
         return "digits", digits()
-
-
-def batches(
-    x: Any,
-    y: Any,
-    size: int,
-    shuffle: bool = False,
-    seed: int | None = None,
-    drop_last: bool = False,
-) -> Iterator[tuple[Any, Any]]:
-    """Pairs of `size` elements of `x` and `y` along the first axis.
-
-    Args:
-        shuffle: in a random order, which `seed` fixes.
-        drop_last: leave out what remains when `size` does not divide the number of elements.
-
-    Raises:
-        ValueError: lengths differ, or no batch of `size` can be had.
-
-    >>> [b.tolist() for _, b in batches(np.zeros(5), np.arange(5), 2)]
-    [[0, 1], [2, 3], [4]]
-    """
-    count = len(x)
-    if len(y) != count:
-        raise ValueError(f"batches: x has {count} elements and y has {len(y)}; they must agree")
-    if size < 1:
-        raise ValueError(f"batches: size must be at least 1, not {size}")
-    if drop_last and count < size:
-        raise ValueError(f"batches: {count} elements make no whole batch of {size}")
-    order = np.random.default_rng(seed).permutation(count) if shuffle else np.arange(count)
-    end = count - count % size if drop_last else count
-    return ((x[part], y[part]) for part in (order[i : i + size] for i in range(0, end, size)))
 
 
 def _idx_images(source: Source) -> Split:
@@ -206,15 +223,19 @@ def _find(source: Source) -> Path:
     for folder in (cached, source.installed):
         if folder is not None and all((folder / name).is_file() for name in FILES):
             return folder
+    for name, checksum in zip(FILES, source.checksums, strict=True):
+        if not (cached / name).is_file():
+            _download(source.folder, [m + name for m in source.mirrors], cached / name, checksum)
+    return cached
+
+
+def _download(title: str, urls: Sequence[str], path: Path, checksum: str) -> None:
     # Its modules of the network take a fifth of gradlet's import time, for use once in a lifetime.
     from gradlet.nn import download
 
     try:
-        for name, checksum in zip(FILES, source.checksums, strict=True):
-            if not (cached / name).is_file():
-                download.fetch([m + name for m in source.mirrors], cached / name, checksum)
+        download.fetch(urls, path, checksum)
     except OSError as error:
         raise DataUnavailableError(
-            f"{source.folder} is not in {cached} and cannot be downloaded ({error})."
+            f"{title} is not in {path.parent} and cannot be downloaded ({error})."
         ) from error
-    return cached

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
 import io
 import struct
 import sys
+import tarfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,8 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gradlet.nn import data, download
+from gradlet.nn.data import images
 from gradlet.nn.idx import DamagedFileError, read_idx
 
 
@@ -69,12 +74,12 @@ def mirror(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Mirror:
     monkeypatch.setattr(urllib.request, "urlopen", found.open)
     for name in ("FASHION", "MNIST"):
         source = dataclasses.replace(
-            getattr(data, name),
+            getattr(images, name),
             installed=None,
             mirrors=("http://down/", "http://mirror/"),
             checksums=tuple(hashlib.sha256(c).hexdigest() for c in data_files().values()),
         )
-        monkeypatch.setattr(data, name, source)
+        monkeypatch.setattr(images, name, source)
     return found
 
 
@@ -122,6 +127,21 @@ def test_damaged_idx(name: str, tmp_path: Path) -> None:
         read_idx(tmp_path / "images")
 
 
+@settings(max_examples=100)
+@given(st.data())
+def test_a_changed_idx_is_refused_or_read(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(data.draw(st.sampled_from([WHOLE, gzip.compress(WHOLE, mtime=0)])))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("fuzz") / "x"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    with contextlib.suppress(DamagedFileError):
+        assert read_idx(path).size == 6
+
+
 # Where data sets are looked for
 
 
@@ -137,8 +157,8 @@ def test_where_a_package_installs_it(
     tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "installed", data_files())
-    source = dataclasses.replace(data.FASHION, installed=tmp_path / "installed")
-    monkeypatch.setattr(data, "FASHION", source)
+    source = dataclasses.replace(images.FASHION, installed=tmp_path / "installed")
+    monkeypatch.setattr(images, "FASHION", source)
     check(data.fashion_mnist())
     assert mirror.asked == []
 
@@ -159,7 +179,7 @@ def test_a_download_goes_on_where_it_was_cut_off(cache: Path, mirror: Mirror) ->
         data.mnist()
     mirror.files, mirror.asked = files, []
     check(data.mnist())
-    assert mirror.asked == [base + data.FILES[3] for base in data.MNIST.mirrors]
+    assert mirror.asked == [base + data.FILES[3] for base in images.MNIST.mirrors]
 
 
 def test_a_wrong_checksum_leaves_nothing(cache: Path, mirror: Mirror) -> None:
@@ -222,6 +242,88 @@ def test_a_label_that_is_no_class(cache: Path, mirror: Mirror) -> None:
         data.mnist()
 
 
+# CIFAR-10
+
+
+def cifar_part(first: int, records: int) -> bytes:
+    """Records whose label and pixels count up from `first`."""
+    values = (first + np.arange(records)) % 10
+    return np.repeat(values.astype(np.uint8)[:, None], images.CIFAR_RECORD, axis=1).tobytes()
+
+
+def cifar_archive(parts: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, content in parts.items():
+            entry = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return file.getvalue()
+
+
+@pytest.fixture
+def cifar(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The files of a CIFAR-10 with three images each, which the mirror has."""
+    parts = {name: cifar_part(i, 3) for i, name in enumerate(images.CIFAR_FILES)}
+    archive = cifar_archive(parts)
+    mirror.files = {images.CIFAR_ARCHIVE: archive}
+    monkeypatch.setattr(images, "CIFAR_RECORDS", 3)
+    monkeypatch.setattr(images, "CIFAR_MIRRORS", (f"http://mirror/{images.CIFAR_ARCHIVE}",))
+    monkeypatch.setattr(images, "CIFAR_CHECKSUM", hashlib.sha256(archive).hexdigest())
+    return parts
+
+
+def test_cifar_is_downloaded_once(mirror: Mirror, cifar: dict[str, bytes]) -> None:
+    for _ in range(2):
+        x_train, y_train, x_test, y_test = data.cifar10()
+        assert (x_train.shape, x_test.shape) == ((15, 3, 32, 32), (3, 3, 32, 32))
+        assert y_train.tolist() == [0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 5, 4, 5, 6]
+        assert y_test.tolist() == [5, 6, 7]
+        assert (x_train == y_train[:, None, None, None]).all() and (x_test[2] == 7).all()
+        assert all(a.dtype == np.uint8 and a.flags.writeable for a in (x_train, y_test))
+    assert len(mirror.asked) == 1
+
+
+def test_the_planes_of_a_photograph(mirror: Mirror, cifar: dict[str, bytes], cache: Path) -> None:
+    """Red, green and blue, each by rows."""
+    pixels = np.arange(3 * 32 * 32) // 16 % 256
+    record = bytes([9]) + pixels.astype(np.uint8).tobytes()
+    cifar["test_batch.bin"] = record * 3
+    (cache / "cifar-10").mkdir(parents=True)
+    (cache / "cifar-10" / images.CIFAR_ARCHIVE).write_bytes(cifar_archive(cifar))
+    photograph = data.cifar10()[2][0]
+    assert photograph[0, 0, 15] == 0 and photograph[0, 1, 0] == 2 and photograph[1, 0, 0] == 64
+
+
+def test_a_damaged_cifar(mirror: Mirror, cifar: dict[str, bytes], cache: Path) -> None:
+    path = cache / "cifar-10" / images.CIFAR_ARCHIVE
+    path.parent.mkdir(parents=True)
+    whole = cifar_archive(cifar)
+    name = images.CIFAR_FILES[1]
+    for content, why in [
+        (b"", "cannot be unpacked"),
+        (whole[:50], "cannot be unpacked"),
+        (gzip.compress(b"text" * 500), "cannot be unpacked"),
+        (cifar_archive({**cifar, name: cifar[name][:-1]}), f"{name} in it does not hold"),
+        (cifar_archive({**cifar, name: cifar[name] + b"x"}), f"{name} in it does not hold"),
+        (cifar_archive({k: v for k, v in cifar.items() if k != name}), f"{name} in it does not"),
+        (cifar_archive({**cifar, name: b"\x0a" + cifar[name][1:]}), "has a label 10"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(DamagedFileError, match=f"is damaged: .*{why}.*Delete it"):
+            data.cifar10()
+
+
+def test_no_cifar(mirror: Mirror) -> None:
+    with pytest.raises(
+        data.DataUnavailableError, match=r"cifar-10 is not in .*cifar-10 and cannot"
+    ):
+        data.cifar10()
+
+
+# Digits
+
+
 def test_digits() -> None:
     x_train, y_train, x_test, y_test = data.digits()
     assert (x_train.shape, x_test.shape) == ((1437, 1, 8, 8), (360, 1, 8, 8))
@@ -240,35 +342,5 @@ def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch, mirror: Mi
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(ValueError, match="'cifar'; there are fashion, mnist, digits"):
+    with pytest.raises(ValueError, match="'cifar'; there are fashion, mnist, cifar10, digits"):
         data.load("cifar")
-
-
-# Batches
-
-
-def test_batches() -> None:
-    x, y = np.arange(10) * 2, np.arange(10)
-    parts = list(data.batches(x, y, 4))
-    assert [p.tolist() for p, _ in parts] == [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18]]
-    assert [len(q) for _, q in data.batches(x, y, 4, drop_last=True)] == [4, 4]
-    shuffled = [q.tolist() for _, q in data.batches(x, y, 4, shuffle=True, seed=1)]
-    assert shuffled == [q.tolist() for _, q in data.batches(x, y, 4, shuffle=True, seed=1)]
-    assert shuffled != [q.tolist() for _, q in data.batches(x, y, 4, shuffle=True, seed=2)]
-    assert sorted(label for part in shuffled for label in part) == list(range(10))
-    assert all((p == 2 * q).all() for p, q in data.batches(x, y, 3, shuffle=True))
-
-
-@pytest.mark.parametrize(
-    ("sizes", "size", "drop_last", "message"),
-    [
-        ((3, 4), 2, False, "x has 3 elements and y has 4"),
-        ((3, 3), 0, False, "at least 1, not 0"),
-        ((3, 3), 4, True, "3 elements make no whole batch of 4"),
-    ],
-)
-def test_batches_that_cannot_be(
-    sizes: tuple[int, int], size: int, drop_last: bool, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        data.batches(np.zeros(sizes[0]), np.zeros(sizes[1]), size, drop_last=drop_last)

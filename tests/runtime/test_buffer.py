@@ -1,0 +1,74 @@
+"""Buffers that fetch their elements when they are first needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradlet import Tensor, jit
+from gradlet.base import dtypes
+from gradlet.base.settings import device_name
+from gradlet.runtime.buffer import Deferred, node_of
+from gradlet.runtime.device import get_device
+
+X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
+
+
+class Source:
+    """Elements in another layout, and how often they were asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> np.ndarray:
+        self.asked += 1
+        return np.asfortranarray(X)
+
+
+def deferred(source: Source) -> Tensor:
+    home = get_device(device_name())
+    return Tensor.from_node(node_of(Deferred(home, dtypes.float32, (2, 3), source)), home.name)
+
+
+def test_fetched_once_and_late() -> None:
+    source = Source()
+    x = deferred(source)
+    y = x.T[1:] * 2
+    assert x.shape == (2, 3) and "Deferred" in repr(x.node.arg) and source.asked == 0
+    np.testing.assert_array_equal(y.numpy(), X.T[1:] * 2)
+    np.testing.assert_array_equal((x + 1).numpy(), X + 1)
+    assert source.asked == 1 and "Deferred" not in repr(x.node.arg)
+
+
+def test_a_leaf_like_any_other() -> None:
+    source = Source()
+    x, unused = deferred(source), Source()
+    held = deferred(unused)
+    (x * x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 2 * X)
+    x += 1
+    np.testing.assert_array_equal(x.numpy(), X + 1)
+    assert unused.asked == 0 and held.shape == (2, 3)
+
+
+def test_in_a_recorded_step() -> None:
+    source = Source()
+    weight = deferred(source)
+    step = jit(lambda x: x * weight)
+    for factor in (1.0, 2.0, 3.0):
+        given = Tensor(np.full((2, 3), factor, np.float32))
+        np.testing.assert_array_equal(step(given).numpy(), factor * X)
+    assert source.asked == 1
+    passed = jit(lambda x: x + 1)
+    for _ in range(3):
+        np.testing.assert_array_equal(passed(deferred(Source())).numpy(), X + 1)
+
+
+def test_a_failure_is_raised_each_time() -> None:
+    def fails() -> np.ndarray:
+        raise OSError("the disk is gone")
+
+    x = deferred(fails)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(OSError, match="the disk is gone"):
+            (x + 1).numpy()

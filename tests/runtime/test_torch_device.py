@@ -1,0 +1,217 @@
+"""The device of PyTorch: its table, what it gives to PyTorch's own functions, and its memory."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gradlet import Tensor
+from gradlet.base import dtypes
+from gradlet.engine.program import capture
+from gradlet.ir import build, ops
+from gradlet.ir.node import Node
+from gradlet.runtime import device as registry
+from gradlet.runtime.device import get_device
+from gradlet.runtime.numpy_device import GIVEN
+from gradlet.runtime.pytorch import patterns
+from gradlet.runtime.pytorch.program import TorchProgram
+from gradlet.runtime.pytorch.table import TORCH
+
+CPU = "torch:cpu"
+
+
+def test_every_op_has_a_row() -> None:
+    assert set(TORCH) == set(ops.GRAPH_OPS) - set(GIVEN)
+
+
+# Names
+
+
+def test_names() -> None:
+    assert get_device("torch") is get_device(CPU) is get_device("Torch:CPU")
+    assert get_device(CPU).name == CPU
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"unknown device 'torch:cuda'.* torch:cpu here"):
+            Tensor([1.0], device="cuda")
+    with pytest.raises(ValueError, match="unknown device 'torch:abacus'"):
+        get_device("torch:abacus")
+
+
+def test_without_pytorch_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_devices", {})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"'cuda:0' needs .*: pip install torch"):
+        get_device("cuda:0")
+
+
+# Programs
+
+
+def program_of(*tensors: Tensor) -> TorchProgram:
+    nodes = [t.node for t in tensors]
+    sinks, params = capture(nodes, get_device(CPU), memos=False).canonical(nodes)
+    return TorchProgram(sinks, params, torch.device("cpu"))
+
+
+def taken(*tensors: Tensor) -> list[str]:
+    """Which patterns the graph of some tensors meets, in order."""
+    met: list[str] = []
+    nodes = [t.node for t in tensors]
+    sinks, params = capture(nodes, get_device(CPU), memos=False).canonical(nodes)
+
+    seen = set(params)
+
+    def look(n: Node) -> None:
+        if n in seen:
+            return
+        seen.add(n)
+        plan = patterns.match(n)
+        if plan is not None:
+            met.append(plan.function.__qualname__.split(".")[0].strip("_"))
+        for source in plan.sources if plan is not None else n.src:
+            look(source)
+
+    for sink in sinks:
+        look(sink)
+    return met
+
+
+def leaf(*shape: int) -> Tensor:
+    return Tensor(np.random.default_rng(0).normal(size=shape).astype(np.float32), device=CPU)
+
+
+CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "plain": ((2, 3, 8, 9), (4, 3, 3, 2), {}),
+    "padded": ((2, 3, 8, 9), (4, 3, 3, 5), {"padding": (1, 2)}),
+    "strided": ((2, 3, 8, 9), (4, 3, 3, 3), {"stride": (2, 1), "padding": 1}),
+    "dilated": ((2, 3, 8, 9), (4, 3, 3, 3), {"dilation": 2}),
+    "grouped": ((2, 6, 8, 9), (4, 3, 3, 3), {"groups": 2, "padding": 1}),
+    "depthwise": ((2, 6, 8, 9), (12, 1, 3, 3), {"groups": 6}),
+    "one of everything": ((1, 1, 3, 3), (1, 1, 2, 2), {}),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_are_pytorchs(name: str) -> None:
+    image, filters, options = CONVOLUTIONS[name]
+    x, w = leaf(*image), leaf(*filters)
+    y = x.conv2d(w, **options)
+    loss = y * y
+    loss.backward(gradient=Tensor.ones(*y.shape, device=CPU))
+    assert x.grad is not None and w.grad is not None
+    if name != "one of everything":
+        assert taken(y) == ["forward"]
+        assert taken(w.grad) == ["filter_gradient", "forward"]
+        assert taken(x.grad) == ["image_gradient_of", "forward"]
+    known = [torch.from_numpy(t.numpy()).requires_grad_() for t in (x, w)]
+    result = torch.conv2d(*known, **options)  # type: ignore[call-overload]
+    (result * result).sum().backward()
+    for ours, theirs in ((y, result), (x.grad, known[0].grad), (w.grad, known[1].grad)):
+        np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (lambda: leaf(4, 5) @ leaf(5, 3), ["einsum"]),
+        (lambda: leaf(2, 4, 5) @ leaf(2, 5, 3), ["einsum"]),
+        (lambda: leaf(5) @ leaf(5, 3), ["einsum"]),
+        (lambda: (leaf(4, 5) * leaf(4, 5)).sum(1), []),
+        (lambda: (leaf(4, 5) * leaf(1, 5)).sum(0), []),
+        (lambda: leaf(2, 3, 5, 5).relu(), ["threshold"]),
+        (lambda: leaf(2, 3, 5).conv1d(leaf(4, 3, 2)), ["forward"]),
+        (lambda: leaf(1, 2, 5, 4, 5).conv3d(leaf(4, 2, 2, 3, 1)), ["einsum"]),
+        (lambda: leaf(2, 3, 6, 6).avg_pool2d(3, 1), []),
+    ],
+)
+def test_what_is_recognised(made: Callable[[], Tensor], expected: list[str]) -> None:
+    result = made()
+    assert taken(result) == expected
+    sinks, params = capture([result.node], get_device(CPU)).canonical([result.node])
+    arrays = [b.numpy() for b in capture([result.node], get_device(CPU)).buffers]
+    (known,) = get_device("numpy").compile(sinks, params)(arrays)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(result.numpy(), known, rtol=1e-5, atol=1e-5)
+
+
+def test_thresholds_at_their_edges() -> None:
+    values = [np.nan, -0.0, 0.0, np.inf, -np.inf, 1e-45, -1e-45]
+    x = Tensor(values, device=CPU)
+    y = x.relu()
+    y.backward(gradient=Tensor(np.arange(1.0, 8, dtype=np.float32), device=CPU))
+    assert x.grad is not None
+    known = torch.tensor(values, requires_grad=True)
+    torch.relu(known).backward(torch.arange(1.0, 8))
+    np.testing.assert_array_equal(y.numpy(), torch.relu(known).detach().numpy())
+    np.testing.assert_array_equal(x.grad.numpy(), known.grad.numpy())
+
+
+def test_results_are_written_over_what_nobody_reads() -> None:
+    x = leaf(50, 50)
+    y = ((x + 1) * 2).exp()
+    kept = x + 3
+    program = program_of(y, kept, kept * 2)
+    before = x.to_torch()
+    results = [torch.from_numpy(t.numpy()) for t in (y, kept, kept * 2)]
+    for made, known in zip(program([x.to_torch(copy=False)]), results, strict=True):
+        torch.testing.assert_close(made, known)
+    assert x.to_torch().equal(before)
+
+
+def test_results_keep_no_more_memory_than_they_need() -> None:
+    x = leaf(100, 100)
+    row = (x + 1)[0].realize()
+    wide = row.reshape(1, 100).expand(50, 100).realize()
+    for made in (row, wide):
+        memory = made.to_torch(copy=False)
+        assert memory.untyped_storage().nbytes() <= memory.numel() * 4
+
+
+def test_constants_take_no_memory() -> None:
+    large = Tensor.ones(1 << 20, 1 << 20, device=CPU) * 2 + 1  # four tebibytes, if it were stored
+    assert large[5, :3].tolist() == [3.0] * 3
+
+
+def test_a_gradient_of_pytorch_is_no_business_of_ours() -> None:
+    w = torch.ones(3, requires_grad=True)
+    x = Tensor.from_torch(w, device=CPU, copy=False)
+    assert not (x * 2).to_torch().requires_grad
+
+
+# Integers
+
+
+@pytest.mark.parametrize("dtype", [dtypes.uint16, dtypes.uint32, dtypes.uint64], ids=str)
+def test_carried_integers_where_signs_matter(dtype: dtypes.DType) -> None:
+    top = dtype.max
+    x = build.param(0, dtype, (6,))
+    array = np.array([0, 1, 7, top // 2, top // 2 + 1, top], dtype.numpy)
+    one = build.full_like(x, 1)
+    sinks = [
+        build.reduce(ops.MAXIMUM, x, (0,)),
+        build.reduce(ops.MINIMUM, build.add(x, one), (0,)),
+        build.scan(ops.MAXIMUM, x, 0),
+        build.binary(ops.SHR, x, one),
+        build.cast(x, dtypes.float64),
+        build.cast(x, dtypes.int64),
+    ]
+    expected = get_device("numpy").compile(sinks, [x])([array])  # type: ignore[attr-defined]
+    device = get_device(CPU)
+    made = device.compile(sinks, [x])([device.from_numpy(array)])  # type: ignore[attr-defined]
+    for sink, memory, known in zip(sinks, made, expected, strict=True):
+        found = device.to_numpy(memory, sink.dtype, sink.shape)
+        np.testing.assert_array_equal(found, known)
+
+
+@pytest.mark.parametrize("wrong", [5, -1])
+def test_an_index_out_of_range_raises(wrong: int) -> None:
+    x = Tensor.zeros(4, 5, 3, device=CPU)
+    i, j = (build.param(n, dtypes.int64, (2,)) for n in range(2))
+    arrays = [torch.tensor([0, 1]), torch.tensor([2, wrong])]
+    picked = build.gather(build.const(0.0, dtypes.float32, x.shape), (i, j))
+    with pytest.raises(IndexError, match=rf"gather: index {wrong} is out of range for axis 1"):
+        get_device(CPU).compile([picked], [i, j])(arrays)  # type: ignore[attr-defined]
