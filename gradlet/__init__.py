@@ -20,6 +20,7 @@ from gradlet.grad.vjp import GradientError
 from gradlet.jit import JitError, jit
 from gradlet.tensor.tensor import Tensor
 from gradlet.transforms import (
+    checkpoint,
     custom_vjp,
     grad,
     hessian,
@@ -32,9 +33,9 @@ from gradlet.transforms import (
 )
 
 __all__ = [
-    "GradientError", "JitError", "Tensor", "VmapError", "custom_vjp", "dtypes", "explain", "grad",
-    "hessian", "install_as_tinygrad", "jacfwd", "jacobian", "jit", "jvp", "nn", "profile",
-    "value_and_grad", "vjp", "vmap",
+    "GradientError", "JitError", "Tensor", "VmapError", "checkpoint", "custom_vjp", "dtypes",
+    "explain", "grad", "hessian", "install_as_tinygrad", "jacfwd", "jacobian", "jit", "jvp", "nn",
+    "profile", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

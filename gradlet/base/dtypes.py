@@ -3,6 +3,7 @@
 A `DType` is one immutable object per element type, so `is` compares them. Promotion follows
 PyTorch: categories are ordered bool < integer < float; within a category the wider type wins;
 a Python scalar is weak: it never widens a tensor of its own or a higher category.
+The 8-bit floats are for storage: they meet no other type, and nothing is computed in them.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ class DType:
         kind: `bool`, `int`, `uint` or `float`.
         bits: width of the value in bits (a bool is stored in 8).
         numpy: the NumPy dtype with the same layout.
+        is_storage: whether it can be moved and cast, and not computed with.
     """
 
     name: str
     kind: str
     bits: int
     numpy: np.dtype
+    is_storage: bool = False
 
     @property
     def itemsize(self) -> int:
@@ -89,6 +92,8 @@ uint8 = DType("uint8", "uint", 8, np.dtype(np.uint8))
 uint16 = DType("uint16", "uint", 16, np.dtype(np.uint16))
 uint32 = DType("uint32", "uint", 32, np.dtype(np.uint32))
 uint64 = DType("uint64", "uint", 64, np.dtype(np.uint64))
+float8_e4m3fn = DType("float8_e4m3fn", "float", 8, np.dtype(ml_dtypes.float8_e4m3fn), True)
+float8_e5m2 = DType("float8_e5m2", "float", 8, np.dtype(ml_dtypes.float8_e5m2), True)
 float16 = DType("float16", "float", 16, np.dtype(np.float16))
 bfloat16 = DType("bfloat16", "float", 16, np.dtype(ml_dtypes.bfloat16))
 float32 = DType("float32", "float", 32, np.dtype(np.float32))
@@ -102,9 +107,16 @@ ALL = (
     float16, bfloat16, float32, float64,
 )  # fmt: skip
 
-_BY_NAME = {d.name: d for d in (*ALL, index)}
-_BY_NUMPY = {d.numpy: d for d in ALL}
-_ALIASES = {"float": float32, "half": float16, "double": float64, "int": int32, "long": int64}
+STORAGE = (float8_e4m3fn, float8_e5m2)
+
+_BY_NAME = {d.name: d for d in (*ALL, *STORAGE, index)}
+_BY_NUMPY = {d.numpy: d for d in (*ALL, *STORAGE)}
+_KNOWN = ", ".join(d.name for d in (*ALL, *STORAGE))
+_ALIASES = {
+    "float": float32, "half": float16, "double": float64, "int": int32, "long": int64,
+    "fp8e4m3": float8_e4m3fn, "fp8e5m2": float8_e5m2,
+}  # fmt: skip
+default_float: Any = float32  # scripts for tinygrad set it; see `Tensor.default_dtype`
 _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 
 
@@ -112,8 +124,7 @@ def from_name(name: str) -> DType:
     """The type called `name`; raises TypeError that lists the known names."""
     found = _BY_NAME.get(name) or _ALIASES.get(name)
     if found is None:
-        known = ", ".join(d.name for d in ALL)
-        raise TypeError(f"unknown dtype {name!r}; known dtypes are {known}")
+        raise TypeError(f"unknown dtype {name!r}; known dtypes are {_KNOWN}")
     return found
 
 
@@ -124,6 +135,30 @@ def __getattr__(name: str) -> DType:
     if name in _ALIASES:
         return _ALIASES[name]
     raise AttributeError(f"there is no dtype {name!r} among gradlet's")
+
+
+def current_float() -> DType:
+    """The type of Python's floats, and of what is created without saying which.
+
+    Raises:
+        TypeError: `default_float` has been set to what is no float that can be computed with.
+    """
+    return _default(default_float)
+
+
+def set_default_float(value: Any) -> None:
+    """Has another type be the default; TypeError as of `current_float`."""
+    global default_float
+    default_float = _default(as_dtype(value))
+
+
+def _default(value: Any) -> DType:
+    if not isinstance(value, DType) or not value.is_float or value.is_storage:
+        raise TypeError(
+            f"default_dtype: {value!r} cannot be the type of Python's floats; choose one of "
+            "float16, bfloat16, float32 and float64"
+        )
+    return value
 
 
 def as_dtype(value: Any) -> DType:
@@ -137,7 +172,7 @@ def as_dtype(value: Any) -> DType:
     if value is int:
         return int64
     if value is float:
-        return float32
+        return current_float()
     return from_numpy(value)
 
 
@@ -145,9 +180,17 @@ def from_numpy(value: Any) -> DType:
     """The type with the layout of a NumPy dtype (byte order is the caller's concern)."""
     dtype = np.dtype(value).newbyteorder("=")
     if dtype not in _BY_NUMPY:
-        known = ", ".join(d.name for d in ALL)
-        raise TypeError(f"no gradlet dtype holds NumPy's {dtype}; convert to one of {known}")
+        raise TypeError(f"no gradlet dtype holds NumPy's {dtype}; convert to one of {_KNOWN}")
     return _BY_NUMPY[dtype]
+
+
+def check_arithmetic(dtype: DType, operation: str) -> None:
+    """Raises a TypeError if nothing is computed in `dtype`."""
+    if dtype.is_storage:
+        raise TypeError(
+            f"{operation.lower()}: {dtype.name} is for storage, and nothing is computed in it; "
+            "cast to another float first, as in x.float()"
+        )
 
 
 def category(dtype: DType) -> int:
@@ -165,6 +208,11 @@ def promote(a: DType, b: DType) -> DType:
     """
     if a is b:
         return a
+    if a.is_storage or b.is_storage:
+        raise TypeError(
+            f"{a.name} and {b.name} have no common dtype: 8-bit floats are for storage; cast to "
+            "another float first, as in x.float()"
+        )
     if _CATEGORY[a.kind] != _CATEGORY[b.kind]:
         return a if _CATEGORY[a.kind] > _CATEGORY[b.kind] else b
     if a.kind == "float":
@@ -181,13 +229,13 @@ def promote(a: DType, b: DType) -> DType:
     return from_name(f"int{unsigned.bits * 2}")
 
 
-def scalar_dtype(value: bool | int | float, default_float: DType = float32) -> DType:
+def scalar_dtype(value: bool | int | float) -> DType:
     """The type that a Python scalar has when it stands alone."""
     if isinstance(value, (bool, np.bool_)):
         return bool_
     if isinstance(value, (int, np.integer)):
         return int64
-    return default_float
+    return current_float()
 
 
 def weak_promote(dtype: DType, value: bool | int | float) -> DType:
@@ -195,6 +243,4 @@ def weak_promote(dtype: DType, value: bool | int | float) -> DType:
     weak = scalar_dtype(value)
     if _CATEGORY[weak.kind] <= _CATEGORY[dtype.kind]:
         return dtype
-    if weak.kind == "float":
-        return float32
     return weak

@@ -189,7 +189,7 @@ def _host(n: Node, src: Sources, batch: Batch) -> Node:
 # Where functions of libraries have an axis among their parameters. All others but those of one
 # list work on the last axes, whatever is in front.
 _AXIS_AT = {"argsort": 0, "topk": 1, "logcumsumexp": 0, "fft": 0, "rfft": 0, "irfft": 1}
-_OF_ONE_LIST = ("searchsorted", "histogram")
+_OF_ONE_LIST = ("searchsorted", "histogram", "ctc_loss", "ctc_loss_gradient")
 
 
 # Sources are no rows: what has no sources of its own is the same for all examples.

@@ -301,6 +301,20 @@ def _mirror_count(x: Node, length: int, axis: int) -> Node:
     return build.where(alone, full_like(x, 1), full_like(x, 2))
 
 
+def _ctc_loss(g: Node, n: Node, *options: Any) -> Cotangents:
+    x = n.src[0]
+    slope = library("ctc_loss_gradient", options, *n.src)
+    return mul(build.expand(build.reshape(g, (1, x.shape[1], 1)), x.shape), slope), None, None, None
+
+
+def _ctc_loss_gradient(g: Node, n: Node, *options: Any) -> Cotangents:
+    raise GradientError("ctc_loss has a first derivative only, and no second one")
+
+
+def _again(g: Node, n: Node) -> Cotangents:
+    return (g, *(None for _ in n.src[1:]))
+
+
 def _nothing(g: Node, n: Node, *_: Any) -> Cotangents:
     return tuple(None for _ in n.src)
 
@@ -311,6 +325,9 @@ LIBRARY_VJP: dict[str, Rule] = {
     "searchsorted": _nothing,
     "histogram": _nothing,
     "logcumsumexp": _logcumsumexp,
+    "ctc_loss": _ctc_loss,
+    "ctc_loss_gradient": _ctc_loss_gradient,
+    "again": _again,
     "inv": _inv,
     "det": _det,
     "cofactors": _nothing,  # see _det

@@ -8,7 +8,8 @@ second derivatives, fusion and every device come for free.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
@@ -23,7 +24,20 @@ Cotangents = tuple[Node | None, ...]
 Rule = Callable[[Node, Node], Cotangents]
 
 
-def grad(root: Node, cotangent: Node, targets: Sequence[Node]) -> list[Node | None]:
+class Watching(Protocol):
+    """Who looks at gradients on their way."""
+
+    @property
+    def place(self) -> Mapping[Node, Node]:
+        """Has the CUSTOM nodes whose rules are not to be asked."""
+
+    def passed(self, current: Node, g: Node) -> Node:
+        """What stands in place of `g`, the whole cotangent of `current`."""
+
+
+def grad(
+    root: Node, cotangent: Node, targets: Sequence[Node], watch: Watching | None = None
+) -> list[Node | None]:
     """The gradient of `root` with respect to each of `targets`.
 
     Args:
@@ -32,11 +46,14 @@ def grad(root: Node, cotangent: Node, targets: Sequence[Node]) -> list[Node | No
     Returns:
         For each target a node of its shape and dtype, or None where `root` does not depend on it.
     """
-    return pull_back([root], [cotangent], targets)
+    return pull_back([root], [cotangent], targets, watch)
 
 
 def pull_back(
-    roots: Sequence[Node], given: Sequence[Node], targets: Sequence[Node]
+    roots: Sequence[Node],
+    given: Sequence[Node],
+    targets: Sequence[Node],
+    watch: Watching | None = None,
 ) -> list[Node | None]:
     """`grad` of several roots, each with a cotangent of its own, in one walk."""
     order = topological(roots)
@@ -50,9 +67,14 @@ def pull_back(
         known = cotangents.get(root)
         cotangents[root] = cotangent if known is None else add(known, cotangent)
     for current in reversed(order):
-        if current not in cotangents or current not in leads_to_target or not current.src:
+        if current not in cotangents or current not in leads_to_target:
             continue
-        parts = VJP[current.op](cotangents[current], current)
+        if watch is not None:
+            cotangents[current] = watch.passed(current, cotangents[current])
+        if watch is not None and current in watch.place:
+            parts: Cotangents = (None, cotangents[current])
+        else:
+            parts = VJP[current.op](cotangents[current], current) if current.src else ()
         for source, part in zip(current.src, parts, strict=True):
             if part is None or source not in leads_to_target:
                 continue

@@ -22,6 +22,12 @@ def _require(condition: bool, op: Op, *facts: Any) -> None:
         raise ValueError(f"{op}: illegal combination {facts}")
 
 
+def _formed_in(op: Op, dtype: DType) -> DType:
+    """What `op` reduces numbers of `dtype` in, before they are rounded: half floats in float32."""
+    dtypes.check_arithmetic(dtype, op.name)
+    return dtypes.float32 if dtype.is_float and dtype.bits == 16 else dtype
+
+
 # Sources
 
 
@@ -56,6 +62,8 @@ def iota(length: int, dtype: DType = dtypes.int64) -> Node:
 
 def unary(op: Op, x: Node) -> Node:
     """Any one-source op that keeps the dtype."""
+    if x.dtype.is_storage:
+        dtypes.check_arithmetic(x.dtype, op.name)
     return node(op, (x,), None, x.dtype, x.shape)
 
 
@@ -74,6 +82,8 @@ def binary(op: Op, a: Node, b: Node) -> Node:
     """Any two-source op; the sources agree in dtype and shape."""
     if a.dtype is not b.dtype or a.shape != b.shape:
         _require(False, op, a.dtype, a.shape, b.dtype, b.shape)
+    if a.dtype.is_storage:
+        dtypes.check_arithmetic(a.dtype, op.name)
     return node(op, (a, b), None, dtypes.bool_ if op.compares else a.dtype, a.shape)
 
 
@@ -209,6 +219,9 @@ def window(x: Node, axis: int, size: int, stride: int = 1, dilation: int = 1) ->
 
 def fold(x: Node, axis: int, length: int, stride: int = 1, dilation: int = 1) -> Node:
     """Adds overlapping windows back into an axis of `length`: the adjoint of `window`."""
+    wide = _formed_in(ops.FOLD, x.dtype)
+    if wide is not x.dtype:
+        return cast(fold(cast(x, wide), axis, length, stride, dilation), x.dtype)
     size = x.shape[-1]
     reach = (x.shape[axis] - 1) * stride + (size - 1) * dilation + 1
     legal = 0 <= axis < x.ndim - 1 and stride > 0 and dilation > 0
@@ -227,6 +240,9 @@ def reduce(op: Op, x: Node, axes: Shape) -> Node:
     _require(legal, ops.REDUCE, x.shape, axes)
     if not axes:
         return x
+    wide = _formed_in(op, x.dtype)
+    if wide is not x.dtype:
+        return cast(reduce(op, cast(x, wide), axes), x.dtype)
     shape = tuple(extent for axis, extent in enumerate(x.shape) if axis not in axes)
     return node(ops.REDUCE, (x,), (op, tuple(sorted(axes))), x.dtype, shape)
 
@@ -234,6 +250,9 @@ def reduce(op: Op, x: Node, axes: Shape) -> Node:
 def scan(op: Op, x: Node, axis: int) -> Node:
     """`x` with each element reduced, by an op as in `reduce`, with those before it on `axis`."""
     _require(op.identity is not None and 0 <= axis < x.ndim, ops.SCAN, op, x.shape, axis)
+    wide = _formed_in(op, x.dtype)
+    if wide is not x.dtype:
+        return cast(scan(op, cast(x, wide), axis), x.dtype)
     return node(ops.SCAN, (x,), (op, axis), x.dtype, x.shape)
 
 
@@ -263,6 +282,9 @@ def scatter(x: Node, indices: tuple[Node, ...], updates: Node) -> Node:
     _check_indices(ops.SCATTER, x, indices)
     wanted = indices[0].shape + x.shape[len(indices) :]
     _require(updates.shape == wanted and updates.dtype is x.dtype, ops.SCATTER, updates, wanted)
+    wide = _formed_in(ops.SCATTER, x.dtype)
+    if wide is not x.dtype:
+        return cast(scatter(cast(x, wide), indices, cast(updates, wide)), x.dtype)
     return node(ops.SCATTER, (x, *indices, updates), None, x.dtype, x.shape)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
+from gradlet.ir import ctc
 from gradlet.ir.node import Node
 
 Shape = tuple[int, ...]
@@ -295,6 +296,9 @@ HOST: dict[str, Host] = {
     "searchsorted": Host(_places, _searchsorted),
     "histogram": Host(lambda x, weight, low, high, bins: (x.dtype, (2 * bins + 1,)), _histogram),
     "logcumsumexp": Host(lambda x, axis: (x.dtype, x.shape), np.logaddexp.accumulate),
+    "ctc_loss": Host(lambda x, *rest: (x.dtype, ctc.shapes(x, *rest[:3])), ctc.losses),
+    "ctc_loss_gradient": Host(lambda x, *rest: (x.dtype, x.shape), ctc.gradients),
+    "again": Host(lambda x, *after: (x.dtype, x.shape), lambda x, *after: x),
     "inv": Host(_same_square, np.linalg.inv, _SINGULAR),
     "det": Host(_numbers(1), np.linalg.det),
     "cofactors": Host(_same_square, _cofactors),

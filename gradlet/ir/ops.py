@@ -157,7 +157,11 @@ CHECKED = Op("CHECKED", "kernel", "arg: size; an index, reported and made 0 if n
 FOLD_RANGES = Op("FOLD_RANGES", "kernel", "arg: op; sources (value, range, ...): value reduced")
 SCAN_RANGE = Op("SCAN_RANGE", "kernel", "arg: op; sources (value, range): reduced up to this one")
 SHUFFLE = Op("SHUFFLE", "kernel", "arg: for each lane which one of two vectors' lanes it is")
-PREFIX = Op("PREFIX", "kernel", "arg: op; each lane of a vector reduced with the lanes before it")
+PREFIX = Op(
+    "PREFIX",
+    "kernel",
+    "arg: op; sources (value, range): each lane reduced with the lanes before it",
+)
 ACROSS = Op("ACROSS", "kernel", "arg: op; the lanes of a vector reduced to one value")
 
 GRAPH_OPS = [o for o in list(globals().values()) if isinstance(o, Op) and o.kind != "kernel"]

@@ -113,7 +113,8 @@ class Jitted(Generic[P, R]):
             sized = self._sized.find(call, args, kwargs)
             if sized is not None:
                 return sized.run(arguments)
-        known = self._recordings.setdefault((call.kind, Tensor.training, Core.grad_enabled), [])
+        switches = (Tensor.training, Core.grad_enabled, Tensor.default_dtype)
+        known = self._recordings.setdefault((call.kind, *switches), [])
         changed = []
         for position, recording in enumerate(known):
             difference = recording.difference(arguments)

@@ -9,12 +9,14 @@ from typing import Any
 
 from gradlet.base.dtypes import DType
 from gradlet.engine.realize import value_of
+from gradlet.engine.trace import JitError
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.jit.watch import Watch
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, Executable
 from gradlet.tensor import sharing
+from gradlet.tensor.autograd import note_overwritten
 from gradlet.tensor.core import Core, Shape
 from gradlet.tensor.nested import Form, Same, rebuild
 from gradlet.tensor.random import next_block
@@ -22,6 +24,13 @@ from gradlet.tensor.tensor import Tensor
 
 ARGUMENT, VARIABLE, DRAWN, CONSTANT, FRESH = "argument", "variable", "drawn", "constant", "fresh"
 _UNKNOWN = object()  # is not what a place holds
+
+
+def _hooks(tensor: Core) -> tuple | None:
+    """Equal for tensors whose hooks do the same, and None for one that has none."""
+    if tensor.hooks is None or not any(tensor.hooks.key):
+        return None
+    return tensor.hooks.key
 
 
 @dataclass(eq=False)
@@ -32,7 +41,7 @@ class Variable:
         tensor: the one in use.
         owner: the variable whose gradient it is, if it is one.
         idle: whether the step neither reads nor changes it, which gradients may be.
-        dtype, shape, trained, has_grad: what it was before the step.
+        dtype, shape, trained, has_grad, hooks: what it was before the step.
     """
 
     tensor: Core
@@ -42,11 +51,13 @@ class Variable:
     shape: Shape = field(init=False)
     trained: bool | None = field(init=False)
     has_grad: bool = field(init=False)
+    hooks: tuple | None = field(init=False)
 
     def __post_init__(self) -> None:
         tensor = self.tensor
         self.dtype, self.shape, self.trained = tensor.dtype, tensor.shape, tensor.requires_grad
         self.has_grad = tensor.grad is not None
+        self.hooks = _hooks(tensor)
 
     def let_go(self) -> None:
         """Keeps no gradient alive that the step has no use for."""
@@ -66,6 +77,7 @@ class Variable:
         return (
             (tensor.grad is not None) is self.has_grad
             and tensor.requires_grad is self.trained
+            and (tensor.hooks is self.hooks is None or _hooks(tensor) == self.hooks)
             and node.dtype is self.dtype
             and node.shape == self.shape
         )
@@ -158,7 +170,7 @@ class Recording:
                 break
         for variable in self.variables:
             if not variable.fits():
-                return f"a tensor of shape {variable.shape}, its dtype or its gradient"
+                return f"a tensor of shape {variable.shape}, its dtype, gradient or hooks"
             if id(variable.tensor) in given:
                 return "whether an argument is what the function reaches by itself"
         return None
@@ -209,6 +221,12 @@ class Recording:
         Args:
             memories: the program's inputs, where they are known already.
         """
+        for kind, number, which in self.grads:
+            if kind == ARGUMENT and which is not None and _hooks(arguments[number]):
+                raise JitError(
+                    f"jit: argument {number} has hooks, and the step gives it a gradient without "
+                    "calling them. Register them inside, or pass another tensor."
+                )
         results: list[Any] = []
         if self.program is not None:
             if memories is None:
@@ -256,6 +274,7 @@ class Recording:
             return Tensor.from_node(made, self.device.name, target.trained)
         tensor = self.place(target, arguments)
         if made is not None:
+            note_overwritten(tensor)
             tensor.node = made
         return tensor
 

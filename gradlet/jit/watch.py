@@ -144,6 +144,8 @@ def watches(roots: list[Any]) -> list[Watch]:
     waiting = list(reversed(roots))
     while waiting:
         value = waiting.pop()
+        if isinstance(value, Core) and value.hooks is not None:
+            waiting += value.hooks.key
         if id(value) in seen or isinstance(value, (Core, *PLAIN)):
             continue
         seen.add(id(value))

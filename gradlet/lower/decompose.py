@@ -11,8 +11,8 @@ from gradlet.ir import index, ops
 from gradlet.ir.build import cast, div, full_like, mul
 from gradlet.ir.node import Node, node
 from gradlet.ir.ops import Op
-from gradlet.lower import power, transcendental, trigonometry
-from gradlet.lower.loops import Body, map_assigns
+from gradlet.lower import float8, power, transcendental, trigonometry
+from gradlet.lower.loops import Assign, Body, map_assigns
 from gradlet.lower.transforms import rewrite_expression
 
 _FUNCTIONS: dict[Op, Callable[..., Node]] = {
@@ -30,11 +30,18 @@ _FUNCTIONS: dict[Op, Callable[..., Node]] = {
 
 def decompose(body: Body) -> Body:
     """The tree with every value in ops that the renderers have."""
-    return map_assigns(body, lambda a: (replace(a, value=rewrite_expression(a.value, _rule)),))
+
+    def change(a: Assign) -> Body:
+        at = tuple(rewrite_expression(i, _rule) for i in a.at)
+        return (replace(a, at=at, value=rewrite_expression(a.value, _rule)),)
+
+    return map_assigns(body, change)
 
 
 def _rule(current: Node, src: tuple[Node, ...]) -> Node:
     op = current.op
+    if op is ops.CAST and (src[0].dtype.is_storage or current.dtype.is_storage):
+        return _by_float32(src[0], current.dtype)
     if op.elementwise and any(_is_half(s.dtype) for s in src) and op is not ops.BITCAST:
         return _half(current, src)
     if op is ops.CAST and _is_half(current.dtype):
@@ -44,6 +51,14 @@ def _rule(current: Node, src: tuple[Node, ...]) -> Node:
     if op in _FUNCTIONS:
         return _FUNCTIONS[op](*src)
     return index.rebuild(current, src)
+
+
+def _by_float32(x: Node, dtype: DType) -> Node:
+    """A cast from or to 8 bits."""
+    wide = float8.widen(x) if x.dtype.is_storage else cast(x, dtypes.float32)
+    if dtype.is_storage:
+        return float8.narrow(wide, dtype)
+    return _to_half(wide, dtype) if _is_half(dtype) else cast(wide, dtype)
 
 
 def _is_half(dtype: DType) -> bool:

@@ -242,7 +242,9 @@ class _Linearizer:
         return found
 
     def operands(self, x: Node) -> tuple[Node, ...]:
-        """What must be known before `x`: a load needs its address instead of its indices."""
+        """What must be known before `x`: for a load the address instead of the indices."""
+        if x.op is ops.PREFIX:
+            return x.src[:1]
         if x.op is not ops.LOAD:
             return x.src
         flat, valid = self.flat_address(x.src[0], x.src[2:]), x.src[1]
@@ -288,9 +290,10 @@ class _Linearizer:
         return found
 
     def compute(self, x: Node) -> None:
-        lanes = self.lanes if self.lane_counter in index.variables(x) else 0
+        prefix = x.op is ops.PREFIX  # whose lanes differ though those of its source may be equal
+        lanes = self.lanes if prefix or self.lane_counter in index.variables(x) else 0
         args = tuple(self.evaluate_known(s) for s in self.operands(x))
-        if self.is_volatile(x):
+        if prefix or self.is_volatile(x):
             self.momentary[x] = self.put(x, args, lanes, self.scopes[-1])
             return
         needed = index.variables(x)
@@ -327,7 +330,8 @@ class _Linearizer:
         if x.op is ops.SHUFFLE:
             return self.emit(scope, SHUFFLE_LANES, args, x.dtype, lanes, x.arg)
         if x.op is ops.PREFIX:
-            return self.emit(scope, PREFIX_LANES, args, x.dtype, lanes, x.arg)
+            vector = args[0] if args[0].lanes else self.spread(args[0], scope)
+            return self.emit(scope, PREFIX_LANES, (vector,), x.dtype, lanes, x.arg)
         if lanes:
             args = tuple(a if a.lanes else self.spread(a, scope) for a in args)
         if x.op is ops.CHECKED:

@@ -304,7 +304,7 @@ def scan_in_lanes(body: Body, counter: Node) -> Body:
         if op is None or update.at or carry.op is not ops.LOCAL:
             raise ScheduleError(f"{counter.arg[0]} carries no single value")
         lanes = node(ops.LOCAL, (), f"{carry.arg}_prefix", carry.dtype, (size,))
-        within = node(ops.PREFIX, (update.value,), op, carry.dtype, ())
+        within = node(ops.PREFIX, (update.value, counter), op, carry.dtype, ())
         whole = build.binary(op, read(carry), read(lanes, counter))
         step: Body = (
             Assign(lanes, (counter,), within),

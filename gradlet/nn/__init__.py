@@ -31,6 +31,7 @@ from gradlet.nn.functional import (
     binary_cross_entropy_with_logits,
     conv2d,
     cross_entropy,
+    ctc_loss,
     dropout,
     elu,
     gelu,
@@ -61,7 +62,7 @@ from gradlet.nn.transformer import *  # noqa: F403
 
 __all__ = [
     "avg_pool2d", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv2d",
-    "cross_entropy", "dropout", "elu", "gelu", "leaky_relu", "linear", "log_softmax",
+    "cross_entropy", "ctc_loss", "dropout", "elu", "gelu", "leaky_relu", "linear", "log_softmax",
     "max_pool2d", "mse_loss", "nll_loss", "one_hot", "relu", "scaled_dot_product_attention",
     "sigmoid", "silu", "softmax", "softplus", "tanh",
     "data", "functional", "init", "optim", "state", "utils",

@@ -193,7 +193,7 @@ def fan_in_uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
 
 
 def filled(value: float, *shape: int, trained: bool = False) -> Tensor:
-    return Tensor(np.full(shape, value, np.float32), requires_grad=trained)
+    return Tensor(np.full(shape, value, Tensor.default_dtype.numpy), requires_grad=trained)
 
 
 def unless(value: object, text: str) -> str:

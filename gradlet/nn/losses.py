@@ -12,9 +12,9 @@ from gradlet.nn.stateless import Stateless
 from gradlet.tensor.tensor import Tensor
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CosineEmbeddingLoss", "CosineSimilarity", "CrossEntropyLoss",
-    "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss", "PairwiseDistance", "SmoothL1Loss",
-    "TripletMarginLoss",
+    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CosineSimilarity",
+    "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss",
+    "PairwiseDistance", "SmoothL1Loss", "TripletMarginLoss",
 ]  # fmt: skip
 
 
@@ -134,6 +134,26 @@ class HuberLoss(Stateless):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction, delta=delta)
+
+
+# Sequences
+
+
+class CTCLoss(Stateless):
+    """-log of the probability of all alignments of log-probabilities (T, N, C) with targets.
+
+    >>> from gradlet import Tensor, nn
+    >>> even = Tensor.zeros(2, 1, 2).log_softmax(-1)  # 3 of 4 paths are a 1 among blanks
+    >>> round(nn.CTCLoss()(even, Tensor([[1]]), [2], [1]).exp().item(), 4)
+    1.3333
+    """
+
+    function = functional.ctc_loss
+
+    def __init__(
+        self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False
+    ) -> None:
+        super().__init__(blank=blank, reduction=reduction, zero_infinity=zero_infinity)
 
 
 # Vectors

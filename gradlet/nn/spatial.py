@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 from gradlet.nn import functional
 from gradlet.nn.layers import check_groups, fan_in_uniform
 from gradlet.tensor.tensor import Tensor
-from gradlet.tensor.windows import Extents
+from gradlet.tensor.windows import Extents, geometry
+
+_PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 __all__ = [
     "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
@@ -35,8 +37,14 @@ class _Convolution:
         dilation: Extents = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
     ) -> None:
         check_groups(self, in_channels, out_channels, groups)
+        if padding_mode not in _PADDING_MODES:
+            raise ValueError(
+                f"{type(self).__name__}: padding_mode is one of {', '.join(_PADDING_MODES)}, not "
+                f"{padding_mode!r}"
+            )
         if padding == "same" and max(_each(stride, self.axes)) > 1:
             raise ValueError(f"{type(self).__name__}: padding='same' needs stride 1")
         if isinstance(padding, str) and padding not in ("same", "valid"):
@@ -44,6 +52,7 @@ class _Convolution:
                 f"{type(self).__name__}: padding is numbers, 'same' or 'valid', not {padding!r}"
             )
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.padding_mode = padding_mode
         shape = (out_channels, in_channels // groups, *_each(kernel_size, self.axes))
         self.weight, self.bias = _filters(shape, out_channels, bias)
 
@@ -51,9 +60,19 @@ class _Convolution:
         """(N, in_channels, ...), or the same without N, to (N, out_channels, ...)."""
         _check_channels(self, x, self.axes, self.weight.shape[1] * self.groups)
         convolve = getattr(functional, f"conv{self.axes}d")
-        how = (self.stride, self.padding, self.dilation, self.groups)
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = self._padded(x), 0
+        how = (self.stride, padding, self.dilation, self.groups)
         result: Tensor = convolve(x, self.weight, self.bias, *how)
         return result
+
+    def _padded(self, x: Tensor) -> Tensor:
+        kernel, image = self.weight.shape[2:], x.shape[x.ndim - self.axes :]
+        how = (self.stride, self.dilation, self.padding, type(self).__name__)
+        sides = geometry(image, kernel, *how).sides
+        widths = [width for side in reversed(sides) for width in side]
+        return functional.pad(x, widths, self.padding_mode)
 
     def __repr__(self) -> str:
         out_channels, depth, *kernel = self.weight.shape
@@ -67,6 +86,8 @@ class Conv1d(_Convolution):
     Args:
         padding: zeros on each side, "valid" for none, or "same" for as many results as there are
             elements.
+        padding_mode: what is put there in place of "zeros": "reflect", "replicate" or "circular",
+            as for `Tensor.pad`.
 
     Attributes:
         weight: (out_channels, in_channels / groups, length), even over ±1/sqrt(fan in).

@@ -38,7 +38,7 @@ def get_total_norm(
         raise ValueError(f"get_total_norm: norm_type must be above 0, not {norm_type}")
     if not listed:
         return Tensor(0.0)
-    total = _norm([tensor.detach() for tensor in listed], float(norm_type))
+    total = _norm(listed, float(norm_type)).detach()
     if error_if_nonfinite:
         trace.refuse("error_if_nonfinite needs the norm at once; look at it outside")
         if not np.isfinite(total.item()):
@@ -53,7 +53,7 @@ def _norm(tensors: list[Tensor], order: float) -> Tensor:
     dtype = tensors[0].dtype
     for tensor in tensors[1:]:
         dtype = dtypes.promote(dtype, tensor.dtype)
-    sizes = [tensor.flatten() for tensor in tensors if tensor.numel()]
+    sizes = [tensor for tensor in tensors if tensor.numel()]
     if not sizes:
         return Tensor(np.zeros((), dtype.numpy), device=tensors[0].device)
     # Squares in float64, where those of float32 do not overflow.
@@ -94,8 +94,8 @@ def clip_grad_norm_(
     >>> clip_grad_norm_(w, max_norm=1.0).item(), f"{w.grad.item():.4f}"
     (5.0, '1.0000')
     """
-    params = [param for param in _each(parameters) if param.grad is not None]
-    gradients = list(_gradients(params))
+    _check_limit("clip_grad_norm_", "max_norm", max_norm)
+    gradients = _gradients(parameters)
     total = get_total_norm(gradients, norm_type, error_if_nonfinite)
     scale = (max_norm / (total + 1e-6)).minimum(1.0)
     for gradient in gradients:
@@ -110,7 +110,8 @@ def clip_grad_value_(parameters: Any, clip_value: float | Tensor) -> None:
     >>> clip_grad_value_(w, 1.0); w.grad.tolist()
     [1.0, -0.5]
     """
-    for gradient in _gradients(_each(parameters)):
+    _check_limit("clip_grad_value_", "clip_value", clip_value)
+    for gradient in _gradients(parameters):
         gradient.assign(gradient.clamp(-clip_value, clip_value).cast(gradient.dtype))
 
 
@@ -161,7 +162,13 @@ def _each(given: Any) -> Iterator[Tensor]:
         yield from get_parameters(given)
 
 
-def _gradients(params: Iterable[Tensor]) -> Iterator[Tensor]:
+def _gradients(parameters: Any) -> list[Tensor]:
     """The gradients that there are, each once."""
-    known = {id(param.grad): param.grad for param in params if param.grad is not None}
-    yield from known.values()
+    grads = [param.grad for param in _each(parameters)]
+    return list({id(grad): grad for grad in grads if grad is not None}.values())
+
+
+def _check_limit(operation: str, name: str, limit: float | Tensor) -> None:
+    """Raises if a number is no limit, as what is below 0 would turn gradients round."""
+    if not isinstance(limit, Tensor) and not limit >= 0:
+        raise ValueError(f"{operation}: {name} must be at least 0, not {limit}")

@@ -11,12 +11,16 @@ from gradlet.base.dtypes import DType
 
 
 def scalar_type(dtype: DType, in_memory: bool = False) -> str:
-    """LLVM's name of an element type. bfloat16 is handled as its 16 bits."""
+    """LLVM's name of an element type. bfloat16 and 8-bit floats are handled as their bits."""
     if dtype is dtypes.bool_:
         return "i8" if in_memory else "i1"
-    if dtype.is_float and dtype is not dtypes.bfloat16:
+    if dtype.is_float and not _as_bits(dtype):
         return {16: "half", 32: "float", 64: "double"}[dtype.bits]
     return f"i{dtype.bits}"
+
+
+def _as_bits(dtype: DType) -> bool:
+    return dtype is dtypes.bfloat16 or dtype.is_storage
 
 
 def type_of(dtype: DType, lanes: int, in_memory: bool = False) -> str:
@@ -30,8 +34,8 @@ def literal(value: float, dtype: DType) -> str:
         return "true" if value else "false"
     if not dtype.is_float:
         return str(int(value) - (1 << dtype.bits) if value > dtype.max else int(value))
-    if dtype is dtypes.bfloat16:
-        return str(int(np.array(value, dtypes.bfloat16.numpy).view(np.int16)))
+    if _as_bits(dtype):
+        return str(int(np.array(value, dtype.numpy).view(f"i{dtype.itemsize}")))
     if dtype is dtypes.float16:
         return f"0xH{struct.unpack('<H', _pack('<e', value))[0]:04X}"
     if dtype is dtypes.float32:

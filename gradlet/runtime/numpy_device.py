@@ -87,10 +87,12 @@ def evaluate(current: Node, sources: Sequence[np.ndarray]) -> np.ndarray:
 # Elementwise
 
 
+_NARROW = {d.numpy for d in (dtypes.float16, dtypes.bfloat16, *dtypes.STORAGE)}
+
+
 def _wide(x: np.ndarray) -> np.ndarray:
-    """float32 in place of the half-precision types, everything else as it is."""
-    is_half = x.dtype in (dtypes.float16.numpy, dtypes.bfloat16.numpy)
-    return x.astype(np.float32) if is_half else x
+    """float32 in place of the types of 16 and 8 bits, everything else as it is."""
+    return x.astype(np.float32) if x.dtype in _NARROW else x
 
 
 def _elementwise(function: Callable[..., Any]) -> Row:

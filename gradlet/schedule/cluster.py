@@ -34,7 +34,7 @@ def clusters(steps: Sequence[Step], buffers: Sequence[Node], cache_bytes: int) -
 
 
 class _Clustering:
-    """Joins clusters as long as it helps; `before` keeps the order that must hold."""
+    """Joins clusters as long as it helps; `before` and `after` keep the order that must hold."""
 
     def __init__(self, steps: Sequence[Step], buffers: Sequence[Node], cache_bytes: int) -> None:
         self.steps = steps
@@ -53,6 +53,10 @@ class _Clustering:
         for number, cluster in self.found.items():
             direct = {self.writer[b] for b in cluster.reads if b in self.writer}
             self.before[number] = direct.union(*(self.before[n] for n in direct))
+        self.after: dict[int, set[int]] = {number: set() for number in self.found}
+        for number, ahead in self.before.items():
+            for other in ahead:
+                self.after[other].add(number)
 
     def run(self) -> list[Cluster]:
         for number in (*range(len(self.steps)), *range(len(self.steps))):
@@ -103,8 +107,8 @@ class _Clustering:
     def stands_between(self, a: int, b: int) -> bool:
         """Whether another cluster needs one of two and is needed by the other."""
         a, b = self.home[a], self.home[b]
-        ahead = self.before[a] | self.before[b]
-        return any({a, b} & self.before[other] for other in ahead if other not in (a, b))
+        ways = ((self.after[a], self.before[b]), (self.after[b], self.before[a]))
+        return not all(behind.isdisjoint(ahead) for behind, ahead in ways)
 
     def row_bytes(self, joined: Cluster, b: int) -> int | None:
         """Bytes of one row of a buffer, or None if other rows are read as well."""
@@ -159,11 +163,12 @@ class _Clustering:
         self.found[a] = joined
         for number in joined.steps:
             self.home[number] = a
-        self.before[a] = (self.before[a] | self.before.pop(b)) - {a, b}
-        for other, ahead in self.before.items():
-            if other != a and ahead & {a, b}:
-                ahead.discard(b)
-                ahead |= {a} | self.before[a]
+        for way in (self.before, self.after):
+            way[a] = (way[a] | way.pop(b)) - {a, b}
+        for way, back in ((self.before, self.after), (self.after, self.before)):
+            for other in back[a]:
+                way[other].discard(b)
+                way[other] |= {a} | way[a]
 
     def in_order(self) -> list[int]:
         """Clusters so that each comes after those it needs."""

@@ -76,7 +76,7 @@ class Indexer:
         if op is ops.GATHER:
             chosen = tuple(self.checked(x, i, at, valid) for i in range(1, len(x.src)))
             rest = at[x.src[1].ndim :]
-            return self.element(x.src[0], (*chosen, *rest), valid)
+            return _with_checks(self.element(x.src[0], (*chosen, *rest), valid), chosen)
         assert op.elementwise, f"{op} has no element expression"
         return node(op, tuple(self.element(s, at, valid) for s in x.src), x.arg, x.dtype, ())
 
@@ -158,6 +158,17 @@ class Indexer:
                 pair = (masked, free) if first is a else (free, masked)
                 return node(ops.MUL, pair, None, product.dtype, ())
         return self.element(product, at, valid)
+
+
+def _with_checks(value: Node, places: Indices) -> Node:
+    """`value`, which asks for all places to be checked, also those on which it does not depend."""
+    used = set(topological([value]))
+    for place in places:
+        if place.op is ops.CHECKED and place not in used:
+            number = build.cast(place, dtypes.int64)
+            outside = build.binary(ops.LT, number, build.full_like(number, 0))
+            value = build.where(outside, value, value)
+    return value
 
 
 def choose(condition: Node, value: Node) -> Node:

@@ -86,7 +86,7 @@ def group_outputs(plan: Partition) -> list[list[Node]]:
         for other, ahead in after.items():
             if home in ahead and other != home:
                 ahead |= after[home]
-    return [groups[g] for g in _in_order(groups, after)]
+    return [groups[g] for g in _in_order(after)]
 
 
 def _is_map(stored: Node, plan: Partition) -> bool:
@@ -110,16 +110,16 @@ def _can_join(
     return not reads_elsewhere and not waits_for_it
 
 
-def _in_order(groups: list[list[Node]], after: dict[int, set[int]]) -> list[int]:
-    """Groups so that each comes after those it needs; earlier-made ones first."""
-    placed: dict[int, None] = {}
-    waiting = list(range(len(groups)))
-    while waiting:
-        ready = [g for g in waiting if all(b in placed for b in after[g])]
-        assert ready, "kernels wait for each other in a circle"
-        placed.update(dict.fromkeys(ready))
-        waiting = [g for g in waiting if g not in placed]
-    return list(placed)
+def _in_order(after: dict[int, set[int]]) -> list[int]:
+    """Groups so that each comes after those it needs, all of which `after` names.
+
+    What needs nothing comes first, then what needs that alone, and so on; earlier-made ones first.
+    """
+    rounds: dict[int, int] = {}
+    for group in sorted(after, key=lambda g: len(after[g])):
+        assert all(b in rounds for b in after[group]), "kernels wait for each other in a circle"
+        rounds[group] = max((rounds[b] + 1 for b in after[group]), default=0)
+    return sorted(rounds, key=lambda g: (rounds[g], g))
 
 
 def _reads(stored: Node, plan: Partition) -> dict[Node, bool]:

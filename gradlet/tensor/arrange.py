@@ -9,10 +9,10 @@ from typing import Any, Self
 from gradlet.ir import build
 from gradlet.tensor import sharing
 from gradlet.tensor.core import broadcast_shape
-from gradlet.tensor.movement import Movement
+from gradlet.tensor.padding import Padding
 
 
-class Arrange(Movement):
+class Arrange(Padding):
     """Movement operations that are made of others."""
 
     __slots__ = ()
@@ -142,13 +142,9 @@ class Arrange(Movement):
         rest = [axis for axis in range(self.ndim) if axis not in (first, second)]
         x = self.permute(*rest, first, second)
         *lead, rows, columns = x.shape
-        count = max(min(rows, columns - offset, rows + offset, columns), 0)
-        if not count:
-            return x.reshape(*lead, rows * columns)._part(len(lead), 0, 0)
-        start = offset if offset >= 0 else -offset * columns
-        stop = start + (count - 1) * (columns + 1) + 1
+        span = diagonal_span(rows, columns, offset)
         flat = x.reshape(*lead, rows * columns)
-        spans = (*((0, extent, 1) for extent in lead), (start, stop, columns + 1))
+        spans = (*((0, extent, 1) for extent in lead), span)
         return flat._view((build.slice_, spans))
 
     def diag_embed(self, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Self:
@@ -226,23 +222,6 @@ class Arrange(Movement):
             x = x._part(axis, cut, extent).cat(x._part(axis, 0, cut), dim=axis)
         return x._own()
 
-    def repeat_interleave(self, repeats: int, dim: int | None = None) -> Self:
-        """Each element repeated in place along an axis; flattened without `dim`.
-
-        >>> from gradlet import Tensor
-        >>> Tensor([1, 2]).repeat_interleave(2).tolist()
-        [1, 1, 2, 2]
-        """
-        if not isinstance(repeats, int):
-            raise TypeError("repeat_interleave: one int for all elements, not one for each")
-        if repeats < 0:
-            raise ValueError(f"repeat_interleave: a count of {repeats} is negative")
-        x = self.ravel() if dim is None else self.atleast_1d()
-        axis = x._axis(0 if dim is None else dim, "repeat_interleave")
-        head, extent, tail = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-        wide = x.unsqueeze(axis + 1).expand(*head, extent, repeats, *tail)
-        return wide.reshape(*head, extent * repeats, *tail)._own()
-
     # Lists of tensors
 
     def hstack(self: Any, *others: Any) -> Any:
@@ -285,6 +264,15 @@ class Arrange(Movement):
         if indexing == "xy" and len(parts) > 1:
             grids = [grid.transpose(0, 1) for grid in grids]
         return tuple(grids)
+
+
+def diagonal_span(rows: int, columns: int, offset: int) -> tuple[int, int, int]:
+    """The slice that is a diagonal of a matrix whose rows are joined into one axis."""
+    count = min(rows, columns - offset, rows + offset, columns)
+    if count <= 0:
+        return 0, 0, 1
+    start = offset if offset >= 0 else -offset * columns
+    return start, start + (count - 1) * (columns + 1) + 1, columns + 1
 
 
 def _listed(first: Any, others: Sequence[Any]) -> list[Any]:

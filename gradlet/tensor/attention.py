@@ -9,13 +9,13 @@ from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.tensor.core import Shape, broadcast_shape
-from gradlet.tensor.losses import Losses
+from gradlet.tensor.sequences import Sequences
 
 _MINUS_INFINITY = float("-inf")
 _OPERATION = "scaled_dot_product_attention"
 
 
-class Attention(Losses):
+class Attention(Sequences):
     """Attention."""
 
     __slots__ = ()

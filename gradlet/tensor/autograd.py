@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from gradlet.engine.realize import live, value_of
@@ -15,15 +16,21 @@ from gradlet.runtime.device import get_device
 from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
 from gradlet.tensor.core import Core
-from gradlet.tensor.values import Values, compute_with_next, realize_all
+from gradlet.tensor.hooks import Hooked, Watch
+from gradlet.tensor.values import compute_with_next, realize_all
 
 
-class Autograd(Values):
+class Autograd(Hooked):
     """Gradients."""
 
     __slots__ = ()
 
-    def backward(self, gradient: Self | None = None, retain_graph: bool = False) -> Self:
+    def backward(
+        self,
+        gradient: Self | None = None,
+        retain_graph: bool = False,
+        inputs: Self | Sequence[Self] | None = None,
+    ) -> Self:
         """Adds d(self)/d(leaf) into `.grad` of every live float leaf that `self` depends on.
 
         Afterwards the graph is used up: a second backward() through `self`, or through a named
@@ -33,9 +40,11 @@ class Autograd(Values):
         Args:
             gradient: stands for d(loss)/d(self); needed unless `self` has one element.
             retain_graph: keeps the graph for another backward().
+            inputs: the only tensors to give a gradient to, which need not be leaves.
 
         Raises:
-            GradientError: the graph was used up before, or `self` is no float.
+            GradientError: the graph was used up before, `self` is no float, or a leaf with
+                requires_grad=True that it was computed from has been written to since.
 
         >>> from gradlet import Tensor
         >>> x = Tensor([1.0, 2.0]); y = (x * x).sum().backward(); x.grad.tolist()
@@ -51,10 +60,14 @@ class Autograd(Values):
                 "use grad(f) inside, or backward() outside"
             )
         leaves = _leaves_in(order)
-        cotangents = grad(self.node, cotangent, [leaf.node for leaf in leaves])
-        for leaf, given in zip(leaves, cotangents, strict=True):
-            if given is not None:
-                _accumulate(leaf, given)
+        _refuse_overwritten(order)
+        watch = Watch(order)
+        wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
+        places = [watch.place.get(cell.node, cell.node) for cell in wanted]
+        cotangents = grad(self.node, cotangent, places, watch)
+        pairs = [(c, g) for c, g in zip(wanted, cotangents, strict=True) if g is not None]
+        for cell, given in [(cell, _after_hooks(cell, g)) for cell, g in pairs]:
+            _accumulate(cell, given)
         if not retain_graph:
             self._use_up(order, leaves)
         return self
@@ -77,7 +90,9 @@ class Autograd(Values):
         (27.0, 18.0)
         """
         cotangent = self._cotangent(gradient, "gradient")
-        found = grad(self.node, cotangent, [target.node for target in targets])
+        watch = Watch(topological([self.node]))
+        places = [watch.place.get(target.node, target.node) for target in targets]
+        found = grad(self.node, cotangent, places, watch)
         results = []
         for place, (target, given) in enumerate(zip(targets, found, strict=True)):
             if given is None and not materialize_grads:
@@ -85,7 +100,8 @@ class Autograd(Values):
                     f"gradient: the tensor does not depend on target {place}, of shape "
                     f"{target.shape}; leave it out, or pass materialize_grads=True for zeros"
                 )
-            results.append(self._result(given or build.full_like(target.node, 0)))
+            whole = None if given is None else _after_hooks(target, given)
+            results.append(self._result(whole or build.full_like(target.node, 0)))
         return results
 
     def _cotangent(self, gradient: Self | None, operation: str) -> Node:
@@ -186,6 +202,17 @@ class Autograd(Values):
         finally:
             cls.training = before
 
+    @classmethod
+    @contextlib.contextmanager
+    def with_default_dtype(cls, dtype: Any) -> Iterator[None]:
+        """While it lasts, `Tensor.default_dtype` is `dtype`. Also a decorator."""
+        before = cls.default_dtype
+        cls.default_dtype = dtype
+        try:
+            yield
+        finally:
+            cls.default_dtype = before
+
 
 # Helpers
 
@@ -201,15 +228,50 @@ def _gradients(enabled: bool) -> Iterator[None]:
         Core.grad_enabled = before
 
 
+def _wants_gradient(leaf: Any) -> bool:
+    """True unless it says no; for an 8-bit float, which is for storage, if it says yes."""
+    wish = getattr(leaf, "requires_grad", None)
+    return bool(wish) if leaf.node.dtype.is_storage else wish is not False
+
+
+# What trained leaves held before they were written to.
+_overwritten: weakref.WeakSet[Node] = weakref.WeakSet()
+
+
+def note_overwritten(leaf: Core) -> None:
+    """Says that a tensor is about to hold something else."""
+    if leaf.requires_grad and leaf.node.op is ops.BUFFER:
+        _overwritten.add(leaf.node)
+
+
+def _refuse_overwritten(order: list[Node]) -> None:
+    """Raises if a gradient would go to what a trained leaf no longer holds."""
+    gone = {n for n in order if n.op is ops.BUFFER and n in _overwritten}
+    if gone and order[-1] in _carriers(order, gone):
+        shapes = ", ".join(sorted({str(n.shape) for n in gone}))
+        raise GradientError(
+            f"backward: this was computed from a tensor of shape {shapes} with requires_grad=True "
+            "that has been written to since, by an optimiser's step perhaps. Call backward() "
+            "before that, or compute it again."
+        )
+
+
 def _leaves_in(order: list[Node]) -> list[Any]:
     """Live tensors that are float leaves of a graph and want a gradient, in the graph's order."""
     place = {n: i for i, n in enumerate(order) if n.op is ops.BUFFER and n.dtype.is_float}
-    leaves = [
-        holder
-        for holder in live()
-        if holder.node in place and getattr(holder, "requires_grad", None) is not False
-    ]
+    leaves = [holder for holder in live() if holder.node in place and _wants_gradient(holder)]
     return sorted(leaves, key=lambda leaf: place[leaf.node])
+
+
+def _wanted(inputs: Any) -> list[Any]:
+    """The tensors that are to have a gradient, each once."""
+    given = [inputs] if isinstance(inputs, Core) else list(inputs)
+    for cell in given:
+        if not isinstance(cell, Core) or not cell.dtype.is_float or cell.requires_grad is False:
+            raise GradientError(
+                f"backward: inputs are float tensors without requires_grad=False, not {cell!r}"
+            )
+    return list({id(cell): cell for cell in given}.values())
 
 
 def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:
@@ -244,7 +306,16 @@ def _accumulate(leaf: Core, given: Node) -> None:
     total = type(leaf)._leaf(given, leaf.device, requires_grad=False)
     leaf.grad = total
     compute_with_next(total)
+    if leaf.hooks is not None:
+        for function in list(leaf.hooks.after.values()):
+            function(leaf)
+
+
+def _after_hooks(leaf: Core, given: Node) -> Node:
+    """What the hooks of a leaf make of its gradient."""
+    return leaf.hooks.replaced(given) if leaf.hooks is not None and leaf.is_leaf else given
 
 
 def _names_dtype(text: str) -> bool:
-    return text.rstrip("0123456789") in ("float", "bfloat", "int", "uint", "bool", "half", "long")
+    kinds = ("float", "fp8", "bfloat", "half", "double", "int", "uint", "long", "bool")
+    return text.startswith(kinds)

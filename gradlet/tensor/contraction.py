@@ -12,10 +12,10 @@ from gradlet.base import dtypes
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.tensor.core import Core, Shape, broadcast_shape
-from gradlet.tensor.scatter import Scatter
+from gradlet.tensor.selecting import Selecting
 
 
-class Contraction(Scatter):
+class Contraction(Selecting):
     """Contractions."""
 
     __slots__ = ()

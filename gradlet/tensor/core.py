@@ -1,11 +1,11 @@
 """What every Tensor is: a mutable cell that holds a node of the graph and the name of its device.
 
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
-core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, arrange,
-reduce, indexing, scatter, contraction, einsum, convolution, pooling, adaptive, unpooling,
-resampling, grids, creation, random, functional, losses, attention, statistics, order, counting,
-linalg, fft, values, autograd, inplace, interop, tensor. What views have to do with each other
-stands in `sharing`.
+core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, padding,
+arrange, rearrange, reduce, indexing, scatter, selecting, contraction, einsum, convolution, pooling,
+adaptive, unpooling, resampling, grids, creation, random, functional, losses, sequences, attention,
+statistics, order, counting, linalg, fft, values, hooks, autograd, inplace, interop, tensor. What
+views have to do with each other stands in `sharing`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,27 @@ _NUMBERS = (bool, int, float, np.generic)
 _ARRAYS = (list, tuple, np.ndarray)
 
 
-class Core:
+class Switches(type):
+    """What can be switched for all tensors, with a check."""
+
+    @property
+    def default_dtype(cls) -> DType:
+        """The dtype of Python's floats, and of what is created without saying which: float32.
+
+        >>> from gradlet import Tensor
+        >>> Tensor.default_dtype = "float64"
+        >>> Tensor([1.0]).dtype, (Tensor([1]) + 0.5).dtype, Tensor.zeros(2).dtype
+        (dtypes.float64, dtypes.float64, dtypes.float64)
+        >>> Tensor.default_dtype = "float32"
+        """
+        return dtypes.current_float()
+
+    @default_dtype.setter
+    def default_dtype(cls, dtype: Any) -> None:
+        dtypes.set_default_float(dtype)
+
+
+class Core(metaclass=Switches):
     """A cell with a node, and what the layers above need to make and combine such cells.
 
     Attributes:
@@ -43,11 +63,12 @@ class Core:
         requires_grad: False keeps gradients out of this leaf; True and None let them in. True
             also says that it is being trained: see `backward`.
         share: its place among the tensors that share elements, if it has any: see `sharing`.
+        hooks: those of a leaf, or None; see `hooks.py`.
         training: whether `dropout` and batch normalisation act as in training. One live switch
             for all tensors.
     """
 
-    __slots__ = ("node", "device", "grad", "requires_grad", "share", "__weakref__")
+    __slots__ = ("node", "device", "grad", "requires_grad", "share", "hooks", "__weakref__")
     __array_priority__ = 1000  # NumPy's operators leave the work to ours
 
     node: Node
@@ -55,6 +76,7 @@ class Core:
     grad: Self | None
     requires_grad: bool | None
     share: sharing.Share | None
+    hooks: Any
     training: ClassVar[bool] = False
     grad_enabled: ClassVar[bool] = True
 
@@ -67,6 +89,7 @@ class Core:
         cell.node = made
         cell.device = device
         cell.grad = None
+        cell.hooks = None
         cell.requires_grad = requires_grad
         cell.share = None
         holders.add(cell)
@@ -80,6 +103,7 @@ class Core:
         cell.node = made
         cell.device = self.device
         cell.grad = None
+        cell.hooks = None
         cell.requires_grad = None
         cell.share = None
         holders.add(cell)
@@ -162,7 +186,7 @@ class Core:
         return self.shape if dim is None else self.shape[self._axis(dim, "size")]
 
     def is_floating_point(self) -> bool:
-        """True for float16, bfloat16, float32 and float64."""
+        """True for float16, bfloat16, float32, float64 and the 8-bit floats."""
         return self.node.dtype.is_float
 
     @property
@@ -302,7 +326,7 @@ def check_extents(shape: Shape, operation: str) -> Shape:
 
 
 def as_array(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
-    """Any data as (array, dtype). Python floats become float32, NumPy data keeps its dtype.
+    """Any data as (array, dtype). Python floats get the default, NumPy data keeps its dtype.
 
     Raises:
         ValueError: ragged nesting, or integers that the dtype cannot hold.
@@ -321,7 +345,7 @@ def as_array(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
         )
     if dtype is None:
         weak = array.dtype == np.float64 and not isinstance(_first_leaf(data), _NUMPY_DATA)
-        dtype = dtypes.float32 if weak else dtypes.from_numpy(array.dtype)
+        dtype = dtypes.current_float() if weak else dtypes.from_numpy(array.dtype)
     if dtype.is_int and array.dtype.kind in "iu" and array.size:
         low, high = int(array.min()), int(array.max())
         if low < dtype.min or high > dtype.max:

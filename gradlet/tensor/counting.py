@@ -73,19 +73,29 @@ class Counting(Order):
         return_inverse: bool = False,
         return_counts: bool = False,
         dim: int | None = None,
+        size: int | None = None,
+        fill_value: Scalar = 0,
     ) -> Any:
         """The different elements in order, or slices along `dim`; computes `self` at once.
+
+        Args:
+            size: how many elements the result has, so that nothing is computed at once. If there
+                are fewer, `fill_value` follows them, 0 times; if more, the first stay.
 
         Returns:
             the elements; with them, if asked for, where in them each element of `self` is found,
             and how often each occurs (int64).
 
         >>> from gradlet import Tensor
-        >>> Tensor([2, 1, 2]).unique().tolist()
-        [1, 2]
+        >>> Tensor([2, 1, 2]).unique().tolist(), Tensor([2, 1, 2]).unique(size=3).tolist()
+        ([1, 2], [1, 2, 0])
         """
+        if size is not None:
+            if dim is not None or size < 0:
+                raise ValueError(f"unique: {size=} is at least 0, and not for slices along a dim")
+            return self._unique_of_size(size, fill_value, return_inverse, return_counts)
         axis = None if dim is None else self._axis(dim, "unique")
-        array = self._known("unique")
+        array = self._known("unique without size=")
         found, inverse, counts = np.unique(
             array, return_inverse=True, return_counts=True, axis=axis, equal_nan=False
         )
@@ -95,6 +105,21 @@ class Counting(Order):
         parts += [counts] if return_counts else []
         made = tuple(self._given(part) for part in parts)
         return made if len(made) > 1 else made[0]
+
+    def _unique_of_size(self, size: int, fill_value: Scalar, inverse: bool, counts: bool) -> Any:
+        values, order = self._value().ravel().sort()
+        changes = values[1:] != values[:-1]
+        new = changes.pad((1, 0), value=True)[: self.numel()]
+        number = new.cumsum() - 1  # which of the different elements each is
+        made = [values.masked_select(new, size, fill_value)]
+        if inverse:
+            places = (number * 0).scatter_add(0, order, number)
+            made.append(places.reshape(self.shape))
+        if counts:
+            none = self._result(build.const(0, dtypes.int64, (size + 1,)))
+            row = number.clamp(max=size)  # the last row takes what comes after the first `size`
+            made.append(none.scatter_add(0, row, number * 0 + 1)[:size])
+        return tuple(made) if len(made) > 1 else made[0]
 
     def bincount(self, weights: Self | None = None, minlength: int = 0) -> Self:
         """How often each whole number from 0 on occurs, or the sum of its `weights`.
@@ -159,7 +184,8 @@ class Counting(Order):
     def _histogram(
         self, bins: int, low: float, high: float, weight: Self | None, operation: str
     ) -> tuple[Self, Self]:
-        if not self.dtype.is_float or bins < 1 or not low <= high:
+        counted = self.dtype.is_float and not self.dtype.is_storage
+        if not counted or bins < 1 or not low <= high:
             raise ValueError(
                 f"{operation}: counts floats in at least one bin of a range, not "
                 f"{self.dtype.name} in {bins} bins from {low} to {high}"

@@ -20,7 +20,10 @@ from gradlet.tensor.grids import Grids
 
 
 class Creation(Grids):
-    """Constructors by shape. All take `dtype`, `device` and `requires_grad`."""
+    """Constructors by shape. All take `dtype`, `device` and `requires_grad`.
+
+    What has no dtype of its own has `Tensor.default_dtype` if none is given.
+    """
 
     __slots__ = ()
 
@@ -46,14 +49,14 @@ class Creation(Grids):
         return cls._leaf(made, device, requires_grad)
 
     @classmethod
-    def zeros(cls, *shape: Any, dtype: Any = dtypes.float32, **kwargs: Any) -> Self:
+    def zeros(cls, *shape: Any, dtype: Any = None, **kwargs: Any) -> Self:
         """0 in every element."""
-        return cls.full(shape_argument(shape), 0, dtype=dtype, **kwargs)
+        return cls.full(shape_argument(shape), 0, dtype=float_dtype(dtype), **kwargs)
 
     @classmethod
-    def ones(cls, *shape: Any, dtype: Any = dtypes.float32, **kwargs: Any) -> Self:
+    def ones(cls, *shape: Any, dtype: Any = None, **kwargs: Any) -> Self:
         """1 in every element."""
-        return cls.full(shape_argument(shape), 1, dtype=dtype, **kwargs)
+        return cls.full(shape_argument(shape), 1, dtype=float_dtype(dtype), **kwargs)
 
     @classmethod
     def empty(cls, *shape: Any, **kwargs: Any) -> Self:
@@ -71,7 +74,7 @@ class Creation(Grids):
         device: str | None = None,
         requires_grad: bool | None = None,
     ) -> Self:
-        """start, start + step, ... below stop: int64 if all are ints, else float32.
+        """start, start + step, ... below stop: int64 if all are ints, else floats.
 
         >>> from gradlet import Tensor
         >>> Tensor.arange(2, 8, 3).tolist()
@@ -82,7 +85,7 @@ class Creation(Grids):
         if step == 0:
             raise ValueError("arange: step cannot be 0")
         whole = all(isinstance(number, int) for number in (start, stop, step))
-        natural = dtypes.int64 if whole else dtypes.float32
+        natural = dtypes.int64 if whole else dtypes.current_float()
         wanted = natural if dtype is None else dtypes.as_dtype(dtype)
         if whole:
             length = len(range(int(start), int(stop), int(step)))
@@ -93,22 +96,20 @@ class Creation(Grids):
 
     @classmethod
     def linspace(
-        cls, start: Scalar, stop: Scalar, steps: int, *, dtype: Any = dtypes.float32, **kwargs: Any
+        cls, start: Scalar, stop: Scalar, steps: int, *, dtype: Any = None, **kwargs: Any
     ) -> Self:
         """`steps` evenly spaced numbers from start to stop, both included."""
         if steps < 1:
             raise ValueError(f"linspace: at least 1 step, not {steps}")
         step = (stop - start) / max(steps - 1, 1)
         line = _ramp(steps, start, step, dtypes.float64)
-        return cls._leaf(build.cast(line, dtypes.as_dtype(dtype)), **kwargs)
+        return cls._leaf(build.cast(line, float_dtype(dtype)), **kwargs)
 
     @classmethod
-    def eye(
-        cls, n: int, m: int | None = None, *, dtype: Any = dtypes.float32, **kwargs: Any
-    ) -> Self:
+    def eye(cls, n: int, m: int | None = None, *, dtype: Any = None, **kwargs: Any) -> Self:
         """(n, m) with 1 on the diagonal and 0 elsewhere; m is n if not given."""
         shape = check_extents((n, n if m is None else m), "eye")
-        ones = cls.from_node(build.const(1, dtypes.as_dtype(dtype), shape), "")
+        ones = cls.from_node(build.const(1, float_dtype(dtype), shape), "")
         return cls._leaf(ones.tril().triu().node, **kwargs)
 
     def full_like(self, fill_value: Scalar, **kwargs: Any) -> Self:
@@ -125,6 +126,11 @@ class Creation(Grids):
 
     def _like(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"dtype": self.dtype, "device": self.device, **kwargs}
+
+
+def float_dtype(dtype: Any) -> DType:
+    """The dtype asked for, or the default one for None."""
+    return dtypes.current_float() if dtype is None else dtypes.as_dtype(dtype)
 
 
 def _nested(shape: Any) -> bool:

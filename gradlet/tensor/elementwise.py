@@ -21,15 +21,13 @@ Flag = bool  # in the class, the names of Python's types are methods
 
 
 def rounded_once(function: Function) -> Function:
-    """Has a function of floats see integers as float32, and round half floats at its end only."""
+    """Has a function of floats see integers as floats, and round half floats at its end only."""
 
     @functools.wraps(function)
     def computed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        dtype = self.dtype
-        if dtype.is_float and dtype.bits >= 32:
-            return function(self, *args, **kwargs)
-        result = function(self.cast(dtypes.float32), *args, **kwargs)
-        return result.cast(dtype) if dtype.is_float else result
+        dtype = self.dtype if self.dtype.is_float else dtypes.current_float()
+        wide = dtypes.promote(dtype, dtypes.float32)
+        return function(self.cast(wide), *args, **kwargs).cast(dtype)
 
     return computed  # type: ignore[return-value]
 

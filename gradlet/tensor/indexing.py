@@ -89,7 +89,7 @@ class Indexing(Reduce):
             source = _fitted(source, tuple(chosen.shape))
         else:
             source = _put_arrays(chosen.part(self.node), source, chosen)
-        self._write(_overwrite(self.node, source, chosen), "setitem")
+        self._write(overwrite(self.node, source, chosen), "setitem")
 
     def _value_node(self, value: Any) -> Node:
         """A value to write into `self`, in its dtype."""
@@ -111,6 +111,7 @@ class Indexing(Reduce):
         for place, part in enumerate(parts):
             if part is None:
                 chosen.shape.append(1)
+            if part is None or part is Ellipsis:
                 continue
             extent = self.shape[axis]
             if isinstance(part, slice):
@@ -129,7 +130,10 @@ class Indexing(Reduce):
         return chosen
 
     def _complete_key(self, key: tuple[Any, ...]) -> list[Any]:
-        """The key with its Ellipsis, or the missing end, written as full slices."""
+        """The key with its Ellipsis, or the missing end, written as full slices.
+
+        An Ellipsis for no axes stays, for it stands between the arrays on either side.
+        """
         for part in key:
             if isinstance(part, (bool, np.bool_)):
                 raise IndexError("indexing: True and False are no indices; use 0 and 1, or None")
@@ -144,7 +148,7 @@ class Indexing(Reduce):
                 f"{self.shape}"
             )
         place = dots[0] if dots else len(key)
-        rest = [slice(None)] * (self.ndim - used)
+        rest: list[Any] = [slice(None)] * (self.ndim - used) or [...] * len(dots)
         return [*key[:place], *rest, *key[place + 1 :]]
 
     def _without_masks(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -171,8 +175,8 @@ class Indexing(Reduce):
         if not isinstance(mask, Core):
             return np.asarray(mask)
         trace.refuse(
-            "the shape of x[mask] depends on the values of the mask; use where() or "
-            "masked_fill(), whose shapes do not"
+            "the shape of x[mask] depends on the values of the mask; use where(), masked_fill() or "
+            "x.masked_select(mask, size=n), whose shapes do not"
         )
         return value_of(mask.node, get_device(mask.device)).numpy()
 
@@ -196,6 +200,8 @@ class Indexing(Reduce):
                 f"indexing: an index tensor must hold integers, not {found.dtype.name}; "
                 "call .long() on it"
             )
+        if not extent and found.size:
+            raise IndexError("indexing: an axis without elements cannot be indexed with any")
         return wrap_negative(build.cast(found, dtypes.int64), extent)
 
     # Indexing along one axis
@@ -206,18 +212,26 @@ class Indexing(Reduce):
         Args:
             index: integers; no larger than `self` along the other axes.
         """
-        axis = self._axis(dim, "gather")
-        position = self._index_node(index, self.shape[axis])
-        others = [a for a in range(self.ndim) if a != axis]
-        fits = position.ndim == self.ndim
-        if not fits or any(position.shape[a] > self.shape[a] for a in others):
+        x = build.reshape(self.node, self.shape or (1,))
+        places = self._places(dim, index, "gather")
+        shape = index.shape if isinstance(index, Core) else np.shape(index)
+        return self._result(build.reshape(build.gather(x, places), shape))
+
+    def _places(self, dim: int, index: Any, operation: str) -> tuple[Node, ...]:
+        """For each axis where in it an index along `dim` points; a scalar counts as a vector."""
+        axis = self._axis(dim, operation)
+        extents = self.shape or (1,)
+        position = self._index_node(index, extents[axis])
+        position = build.reshape(position, position.shape or (1,))
+        fits = position.ndim == len(extents)
+        if not fits or any(position.shape[a] > n for a, n in enumerate(extents) if a != axis):
             raise ValueError(
-                f"gather: an index of shape {position.shape} does not fit a tensor of shape "
+                f"{operation}: an index of shape {position.shape} does not fit a tensor of shape "
                 f"{self.shape} along axis {axis}"
             )
-        places = [along(a, position.shape) for a in range(self.ndim)]
+        places = [along(a, position.shape) for a in range(position.ndim)]
         places[axis] = position
-        return self._result(build.gather(self.node, tuple(places)))
+        return tuple(places)
 
     def one_hot(self, num_classes: int) -> Self:
         """A new last axis that holds 1 at the class and 0 elsewhere (int64).
@@ -369,7 +383,7 @@ def _rank(mask: Any) -> int:
     return mask.ndim if isinstance(mask, Core) else np.asarray(mask).ndim
 
 
-def _overwrite(x: Node, value: Node, chosen: Selection) -> Node:
+def overwrite(x: Node, value: Node, chosen: Selection) -> Node:
     """`x` with `value` at the selected elements."""
     taken = tuple(len(range(*span)) for span in chosen.spans)
     value = build.flip(build.reshape(value, taken), tuple(chosen.flipped))

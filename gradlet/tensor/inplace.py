@@ -15,7 +15,7 @@ from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor import sharing
-from gradlet.tensor.autograd import Autograd, reaches_a_leaf
+from gradlet.tensor.autograd import Autograd, note_overwritten, reaches_a_leaf
 from gradlet.tensor.core import Core, Scalar, broadcast_shape
 
 
@@ -54,6 +54,7 @@ class InPlace(Autograd):
                 f"{made.dtype.name}{list(made.shape)}; reshape or cast the value first"
             )
         self._refuse_repeated("assign")
+        note_overwritten(self)
         self.node = self._leaf_node(made)
         sharing.spread(self)
         return self
@@ -139,6 +140,7 @@ class InPlace(Autograd):
         """Shows `made`. A leaf stays a leaf where no gradient would be lost."""
         own = self.node
         if not Core.grad_enabled:
+            note_overwritten(self)
             self.node = self._leaf_node(made)
             return
         grows = reaches_a_leaf(made, other_than=own)
@@ -148,6 +150,7 @@ class InPlace(Autograd):
                 "other tensors that want gradients, which could not reach them; write inside "
                 "Tensor.no_grad(), or write into a .clone()"
             )
+        note_overwritten(self)
         self.node = made if grows or not self.is_leaf else self._leaf_node(made)
 
     def _leaf_node(self, made: Node) -> Node:

@@ -1,7 +1,8 @@
-"""Operations that move elements about: reshape, permute, pad, cut, join."""
+"""Operations that move elements about: reshape, permute, cut, join."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -122,24 +123,7 @@ class Movement(Activations):
         """The order along the given axes reversed."""
         return self._view((build.flip, self._axes(shape_argument(axis), "flip")))
 
-    # Padding and cutting
-
-    def pad(self, padding: Sequence[Any], mode: str = "constant", value: Any = 0) -> Self:
-        """Adds elements around the axes; negative widths cut instead.
-
-        Args:
-            padding: either PyTorch's flat form, (before, after) of the last axis, then of the
-                one before it, ...; or for each axis a pair (before, after) or None.
-            value: what to put there.
-        """
-        if mode != "constant":
-            raise NotImplementedError(f"pad: mode {mode!r} is not there yet, only 'constant'")
-        widths = _pad_widths(tuple(padding), self.ndim)
-        cut = tuple(
-            (max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(widths, self.shape, strict=True)
-        )
-        added = tuple((max(b, 0), max(a, 0)) for b, a in widths)
-        return self._result(pad_node(self.shrink(cut).node, added, value))
+    # Cutting
 
     def shrink(self, bounds: Sequence[tuple[int, int] | None]) -> Self:
         """For each axis the elements from start up to stop, given as a pair, or None for all."""
@@ -266,25 +250,11 @@ def _complete(shape: Shape, size: int) -> Shape | None:
     return tuple(size // known if extent == -1 else extent for extent in shape)
 
 
-def _pad_widths(padding: tuple[Any, ...], ndim: int) -> list[tuple[int, int]]:
-    """For each axis (before, after), from either form that `pad` accepts."""
-    flat = all(isinstance(width, int) for width in padding)
-    if flat and len(padding) % 2 == 0 and len(padding) <= 2 * ndim:
-        pairs = [(padding[i], padding[i + 1]) for i in range(0, len(padding), 2)]
-        return [(0, 0)] * (ndim - len(pairs)) + pairs[::-1]
-    if flat or len(padding) != ndim:
-        raise ValueError(
-            f"pad: {padding} fits no tensor with {ndim} axes; give (before, after) of the last "
-            "axis, then of the one before it, or a pair for each axis"
-        )
-    return [tuple(pair) if pair is not None else (0, 0) for pair in padding]
-
-
 def pad_node(x: Node, widths: Sequence[tuple[int, int]], value: Any = 0) -> Node:
     """`x` with (before, after) elements of `value` around each axis."""
     full = tuple((before, after, 0) for before, after in widths)
     padded = build.pad(x, full)
-    if padded is x or value == 0:
+    if padded is x or (value == 0 and math.copysign(1, value) > 0):
         return padded
     inside = build.pad(build.const(True, dtypes.bool_, x.shape), full)
     filler = scalar_node(value, x.dtype, padded.shape, "pad")

@@ -208,8 +208,8 @@ class Operators(Core):
 
 
 def floating(x: Node) -> Node:
-    """`x` as floats: integers and bools become float32."""
-    return x if x.dtype.is_float else build.cast(x, dtypes.float32)
+    """`x` as floats: integers and bools become the default one."""
+    return x if x.dtype.is_float else build.cast(x, dtypes.current_float())
 
 
 def nonzero(x: Node) -> Node:

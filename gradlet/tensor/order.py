@@ -291,6 +291,6 @@ def take_along(x: Node, place: Node, axis: int) -> Node:
 
 
 def comparable(x: Node) -> Node:
-    """`x` without gradient, in a dtype that NumPy compares: half floats as float32."""
-    half = x.dtype.is_float and x.dtype.bits == 16
-    return build.detach(build.cast(x, dtypes.float32) if half else x)
+    """`x` without gradient, in a dtype that NumPy compares: floats of fewer bits as float32."""
+    narrow = x.dtype.is_float and x.dtype.bits < 32
+    return build.detach(build.cast(x, dtypes.float32) if narrow else x)

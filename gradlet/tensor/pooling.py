@@ -11,6 +11,7 @@ from gradlet.ir.node import Node
 from gradlet.tensor.convolution import Convolution
 from gradlet.tensor.core import product
 from gradlet.tensor.movement import pad_node
+from gradlet.tensor.operators import floating
 from gradlet.tensor.windows import (
     Extents,
     Geometry,
@@ -196,7 +197,7 @@ class Pooling(Convolution):
     ) -> Self:
         operation = f"avg_pool{axes}d"
         if not self.dtype.is_float:
-            x = self._result(build.cast(self.node, dtypes.float32))
+            x = self._result(floating(self.node))
             options = (dilation, padding, count_include_pad, ceil_mode, divisor)
             return x._avg_pool(axes, kernel_size, stride, *options)
         if divisor == 0:

@@ -25,7 +25,7 @@ from gradlet.ir.node import Node
 from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
 from gradlet.tensor.core import Shape, check_extents, product, shape_argument
-from gradlet.tensor.creation import Creation
+from gradlet.tensor.creation import Creation, float_dtype
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -101,7 +101,7 @@ class Random(Creation):
         *shape: Any,
         low: float = 0.0,
         high: float = 1.0,
-        dtype: Any = dtypes.float32,
+        dtype: Any = None,
         device: str | None = None,
         requires_grad: bool | None = None,
     ) -> Self:
@@ -124,7 +124,7 @@ class Random(Creation):
         *shape: Any,
         mean: float = 0.0,
         std: float = 1.0,
-        dtype: Any = dtypes.float32,
+        dtype: Any = None,
         device: str | None = None,
         requires_grad: bool | None = None,
     ) -> Self:
@@ -216,9 +216,11 @@ def _kaiming_scale(shape: Shape, a: float) -> float:
 
 
 def _float_dtype(dtype: Any, operation: str) -> DType:
-    wanted = dtypes.as_dtype(dtype)
+    wanted = float_dtype(dtype)
     if not wanted.is_float:
         raise TypeError(f"{operation}: draws floats, not {wanted.name}; use randint for integers")
+    if wanted.is_storage:
+        raise TypeError(f"{operation}: draws no {wanted.name}; draw float32, and cast")
     return wanted
 
 

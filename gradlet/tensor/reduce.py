@@ -13,9 +13,9 @@ from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.ir.ops import Op
-from gradlet.tensor.arrange import Arrange
 from gradlet.tensor.core import Shape, product
 from gradlet.tensor.operators import floating, nonzero
+from gradlet.tensor.rearrange import Rearrange
 
 Axis = int | Sequence[int] | None
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -34,7 +34,7 @@ def also_dim(function: Function) -> Function:
     return renamed  # type: ignore[return-value]
 
 
-class Reduce(Arrange):
+class Reduce(Rearrange):
     """Reductions. `axis` is one axis, several, or None for all of them."""
 
     __slots__ = ()

@@ -91,6 +91,14 @@ def join(view: Member, source: Member, moves: tuple[Move, ...]) -> None:
     share.family.add(view)
 
 
+def source(view: Member) -> Any:
+    """The tensor that `view` is a view of, if it lives."""
+    if view.share is None or not view.share.moves:
+        return None
+    roots = (m for m in view.share.family.living() if not m.share.moves)
+    return next(roots, None)
+
+
 def is_contiguous(tensor: Member) -> bool:
     """Whether NumPy would have the elements in memory one after the other."""
     if tensor.share is None or not tensor.share.moves:

@@ -76,7 +76,7 @@ class Statistics(Attention):
         x = floating(self.node)
         if not self.ndim:
             return self._result(x)
-        wide = build.cast(x, dtypes.float32) if x.dtype.bits == 16 else x
+        wide = build.cast(x, dtypes.promote(x.dtype, dtypes.float32))
         return self._result(build.cast(build.library("logcumsumexp", (place,), wide), x.dtype))
 
     @also_dim

@@ -20,7 +20,7 @@ class Tensor(Interop):
 
     Args:
         data: a number, nested lists, an array, or a tensor, whose value is copied. Python ints
-            become int64, floats float32, bools bool; arrays keep their dtype.
+            become int64, floats `Tensor.default_dtype`, bools bool; arrays keep their dtype.
         device: a name such as `cpu`; the setting GRADLET_DEVICE if not given.
         dtype: a DType, a name or a NumPy dtype, to convert to.
         requires_grad: False keeps gradients out; None and True let them in.
@@ -54,6 +54,7 @@ class Tensor(Interop):
         self.node = made
         self.device = home.name
         self.grad = None
+        self.hooks = None
         self.requires_grad = requires_grad
         self.share = None
         holders.add(self)

@@ -68,7 +68,7 @@ class custom_vjp:  # noqa: N801, a decorator
             return made[0]
         pull = _Backward(backward, args, given, outputs, form, residuals)
         sources = tuple(t.node for t in (*given, *kept))
-        return rebuild(form, iter(_with_gradient(outputs, sources, pull)))
+        return rebuild(form, iter(with_gradient(outputs, sources, pull)))
 
 
 class _Backward:
@@ -143,7 +143,7 @@ def _count(value: Any) -> int:
 # A gradient for several results
 
 
-def _with_gradient(outputs: Sequence[Any], sources: tuple[Node, ...], pull: Pull) -> list[Core]:
+def with_gradient(outputs: Sequence[Any], sources: tuple[Node, ...], pull: Pull) -> list[Core]:
     """The outputs, whose gradients `pull` passes on to `sources`, all at once.
 
     Each float is differentiated as if it were a piece of one long line, whose own gradient is

@@ -57,7 +57,7 @@ def test_scan_in_lanes() -> None:
         carry[] = 0
         for i0o in 2:
           for i0i in vector 4:
-            carry_prefix[i0i] = prefix_add(p1[(i0i + (i0o * 4))])
+            carry_prefix[i0i] = prefix_add(p1[(i0i + (i0o * 4))], i0i)
             p0[(i0i + (i0o * 4))] = (carry[] + carry_prefix[i0i])
           carry[] += carry_prefix[3]
         """
@@ -70,6 +70,26 @@ def test_scan_in_lanes() -> None:
     (nest,) = step.kernel.nests
     with pytest.raises(ScheduleError, match="holds more than a scan"):
         transforms.scan_in_lanes(loops_of(nest), nest.ranges[0])
+
+
+@pytest.mark.parametrize("length", [5, 16, 37, 9000])
+def test_scans_of_what_is_the_same_everywhere(length: int) -> None:
+    """What does not depend on the lane is scanned in all lanes nevertheless."""
+    one = Tensor([2.0]).expand(length)
+    assert one.cumsum(0).tolist() == [2.0 * n for n in range(1, length + 1)]
+    x = Tensor.ones(length)
+    x.cumsum(0).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == list(range(length, 0, -1))
+
+
+@pytest.mark.parametrize("size", [20, 23, 300])
+def test_scans_of_what_is_equal_in_all_lanes(size: int) -> None:
+    np.testing.assert_array_equal(Tensor.ones(size).cumsum().numpy(), np.arange(1, size + 1))
+    rows = np.arange(1.0, size + 1)
+    wide = Tensor(rows).reshape(size, 1).expand(size, 32)
+    np.testing.assert_array_equal(wide.cumsum(1).numpy(), np.outer(rows, np.arange(1, 33)))
+    steps = wide.reshape(size * 32).cumsum().numpy()
+    np.testing.assert_array_equal(steps, np.repeat(rows, 32).cumsum())
 
 
 @given(EXTENT, EXTENT, EXTENT, st.integers(0, 2), st.sampled_from(["cumsum", "cumprod"]))

@@ -47,6 +47,7 @@ CALLS: list[tuple[Any, ...]] = [
     ("channel_shuffle", HW, 2),
     ("pixel_shuffle", HW, 2), ("pixel_unshuffle", floats(1, 2, 6, 3), 3),
     ("pad", L, (1, 2, 0, 3), "constant", 4.0), ("pad", L, (1, -2)),
+    ("pad", HW, (1, 2, 0, 1), "circular"),
     ("affine_grid", floats(2, 2, 3), (2, 1, 3, 4), True),
     ("grid_sample", HW, floats(2, 3, 2, 2), "bilinear", "reflection", True),
     ("grid_sample", HW, floats(2, 3, 2, 2), "bicubic", "border", False),

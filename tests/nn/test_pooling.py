@@ -50,6 +50,15 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[np.ndarray, ...]]]
     ("ZeroPad1d", ((1, 2),), {}, (L[0],)),
     ("ZeroPad2d", (1,), {}, (HW,)),
     ("ZeroPad3d", (1,), {}, (DHW,)),
+    ("ReflectionPad1d", (3,), {}, (L,)),
+    ("ReflectionPad2d", ((1, 0, 2, 3),), {}, (HW,)),
+    ("ReflectionPad3d", ((1, 0, 2, 3, 0, 1),), {}, (DHW,)),
+    ("ReplicationPad1d", ((9, 2),), {}, (L[0],)),
+    ("ReplicationPad2d", (2,), {}, (HW,)),
+    ("ReplicationPad3d", ((1, 0, 2, 3, 0, 1),), {}, (DHW,)),
+    ("CircularPad1d", ((9, 2),), {}, (L,)),
+    ("CircularPad2d", ((1, 0, 2, 3),), {}, (HW,)),
+    ("CircularPad3d", (2,), {}, (DHW,)),
 ]
 
 
@@ -90,6 +99,7 @@ def test_options_are_attributes() -> None:
     [
         (lambda: nn.ZeroPad2d((1, 2)), "one number or 4"),
         (lambda: nn.ConstantPad1d((1, 2, 3), 0.0), "one number or 2"),
+        (lambda: nn.ReflectionPad1d(9)(Tensor(L)), "cannot add"),
         (lambda: nn.MaxPool2d(9)(Tensor(HW)), "does not fit"),
         (lambda: nn.Upsample()(Tensor(HW)), "not both"),
     ],

@@ -95,6 +95,21 @@ def test_no_gradients_and_models() -> None:
     assert model.weight.grad is None and model.bias.grad.norm().item() == pytest.approx(1.0)
     with pytest.raises(ValueError, match="norm_type must be above 0, not 0"):
         utils.clip_grad_norm_(model, 1.0, 0)
+    with pytest.raises(ValueError, match="max_norm must be at least 0, not -1"):
+        utils.clip_grad_norm_(model, -1.0)
+    with pytest.raises(ValueError, match="clip_value must be at least 0, not nan"):
+        utils.clip_grad_value_(model, math.nan)
+
+
+def test_a_limit_in_a_tensor_changes_without_compiling() -> None:
+    w = Tensor([1.0])
+    for n in range(4):
+        w.grad = Tensor([10.0])
+        limit = Tensor(np.float32(n + 1), requires_grad=False)
+        with profile() as seen:
+            utils.clip_grad_norm_(w, limit)
+            assert w.grad.item() == pytest.approx(n + 1, rel=1e-6)
+        assert n < 1 or seen.counters["programs compiled"] == 0
 
 
 def train(wrap: Any, steps: int = 6) -> tuple[list[float], int]:

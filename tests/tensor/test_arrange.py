@@ -1,4 +1,4 @@
-"""Diagonals, turns, windows, repeats and lists of tensors against PyTorch."""
+"""Diagonals, turns, windows and lists of tensors against PyTorch."""
 
 from __future__ import annotations
 
@@ -44,9 +44,6 @@ X = floats(3, 4, 5)
         lambda x: x.roll(7),
         lambda x: x.roll((1, -7), (0, 2)),
         lambda x: x[:0].roll(3, 0),
-        lambda x: x.repeat_interleave(2),
-        lambda x: x.repeat_interleave(3, 1),
-        lambda x: x.repeat_interleave(0, 2),
         lambda x: x.flip(2).mT[::2].ravel(),
     ],
 )  # fmt: skip
@@ -116,8 +113,6 @@ def test_at_least(ndim: int) -> None:
         (lambda x: x.diagonal(0, 1, 1), ValueError, "twice"),
         (lambda x: x.roll((1, 2)), ValueError, "roll"),
         (lambda x: x.roll((1, 2), 0), ValueError, "roll"),
-        (lambda x: x.repeat_interleave(-1), ValueError, "negative"),
-        (lambda x: x.repeat_interleave([1, 2, 3], 0), TypeError, "one int"),
         (lambda x: Tensor.meshgrid(x), ValueError, "meshgrid"),
         (lambda x: Tensor.meshgrid(x[0, 0], indexing="no"), ValueError, "indexing"),
         (lambda x: Tensor.hstack([]), TypeError, "at least one tensor"),

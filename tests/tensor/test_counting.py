@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradlet import Tensor
-from tests.helpers import check, floats, integers
+from gradlet import JitError, Tensor, jit
+from tests.helpers import assert_same, check, floats, integers
 
 
 @pytest.mark.parametrize("right", [False, True])
@@ -33,6 +33,35 @@ def test_unique(dim: int | None) -> None:
     for mine, theirs in zip(got, expected, strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
     assert Tensor(x).unique(dim=dim).tolist() == expected[0].tolist()
+
+
+@pytest.mark.parametrize("size", [0, 3, 4, 7])
+def test_unique_of_a_size(size: int) -> None:
+    """Four different elements of which the first stay, or which are followed by another."""
+    for x in (
+        integers(5, 4, low=0, high=4),
+        floats(4),
+        np.float32([np.nan, 2, np.nan, 2, -0.0, 0]),
+    ):
+        values, inverse, counts = torch.from_numpy(x).unique(
+            return_inverse=True, return_counts=True
+        )
+        got = Tensor(x).unique(True, True, True, size=size, fill_value=9)
+        padded = torch.cat([values, torch.full((7,), 9, dtype=values.dtype)])[:size]
+        assert_same(got[0], padded, 0, 0)
+        assert_same(got[1], inverse, 0, 0)
+        assert_same(got[2], torch.cat([counts, torch.zeros(7, dtype=torch.int64)])[:size], 0, 0)
+    assert Tensor.zeros(0).unique(return_counts=True, size=2)[1].tolist() == [0, 0]
+
+
+def test_a_recorded_step_needs_the_size_of_unique() -> None:
+    step = jit(lambda x: x.unique(size=3, fill_value=-1))
+    assert step(Tensor([3, 1, 3, 1])).tolist() == [1, 3, -1]
+    assert step(Tensor([4, 3, 2, 1])).tolist() == [1, 2, 3]
+    with pytest.raises(JitError, match="without size="):
+        jit(lambda x: x.unique())(Tensor([1, 2]))
+    with pytest.raises(ValueError, match="size=3"):
+        Tensor([[1, 2]]).unique(dim=0, size=3)
 
 
 def test_bincount() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -19,6 +19,8 @@ SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=5)
 @st.composite
 def expressions(draw: st.DrawFn) -> tuple[tuple[int, ...], Any]:
     shape = draw(SHAPES)
+    if draw(st.booleans()):
+        return shape, draw(mixtures(shape))
     basic = hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)
     if draw(st.booleans()):
         return shape, draw(basic)
@@ -26,8 +28,43 @@ def expressions(draw: st.DrawFn) -> tuple[tuple[int, ...], Any]:
     return shape, tuple(picked[: draw(st.integers(1, len(picked)))])
 
 
-@settings(max_examples=60)
+@st.composite
+def mixtures(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """An int, slice, array of positions or mask for each axis, with None and ... among them."""
+    count = draw(st.integers(0, 3))  # of True in a mask, and the last extent of arrays
+    key: list[Any] = []
+    axis = 0
+    while axis < len(shape):
+        extent = shape[axis]
+        key += [None] * draw(st.integers(0, 1))
+        kind = draw(st.sampled_from(["int", "slice", "array", "mask", "dots"]))
+        if kind == "int":
+            key.append(draw(st.integers(-extent, extent - 1)))
+        elif kind == "array":
+            form = draw(st.sampled_from([(), (1,), (count,), (2, 1), (2, count)]))
+            key.append(draw(hnp.arrays(np.int64, form, elements=st.integers(-extent, extent - 1))))
+        elif kind == "mask":
+            covered = shape[axis : axis + draw(st.integers(1, 2))]
+            mask = np.zeros(np.prod(covered), bool)
+            mask[draw(st.permutations(range(mask.size)))[: count if count <= mask.size else 1]] = (
+                True
+            )
+            key.append(mask.reshape(covered))
+            axis += len(covered) - 1
+        elif kind == "slice" or Ellipsis in [
+            part for part in key if not isinstance(part, np.ndarray)
+        ]:
+            key.append(draw(st.slices(extent)))
+        else:
+            key.append(Ellipsis)
+            axis += draw(st.integers(-1, len(shape) - axis - 1))
+        axis += 1
+    return tuple(key)
+
+
+@settings(max_examples=100)
 @given(expressions())
+@example(((2, 3, 4), (slice(None), np.array([0, 1, 1]), ..., 1)))  # ... stands for no axis
 def test_reads_what_numpy_reads(case: tuple[tuple[int, ...], Any]) -> None:
     shape, where = case
     array = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
@@ -100,7 +137,7 @@ def test_writes_what_numpy_writes(key: Any) -> None:
         np.testing.assert_array_equal(target.numpy(), expected)
 
 
-@settings(max_examples=40)
+@settings(max_examples=100)
 @given(expressions(), st.booleans())
 def test_writes_at_any_expression(case: tuple[tuple[int, ...], Any], whole: bool) -> None:
     shape, where = case
@@ -123,13 +160,20 @@ def test_what_is_written_at_indices_has_gradients() -> None:
     assert value.grad is not None and value.grad.tolist() == [0, 3000, 30]
 
 
-def test_writes_out_of_range_raise() -> None:
+def test_places_out_of_range_raise() -> None:
     target = Tensor([1.0, 2.0])
     target[np.array([2])] = 1.0
     with pytest.raises(IndexError):
         target.numpy()
     with pytest.raises(ValueError, match="setitem"):
         Tensor([1.0, 2.0])[np.array([0, 1])] = [1.0, 2.0, 3.0]
+    for equal in (Tensor.zeros(3), Tensor([1.0]).expand(3)):
+        assert equal[Tensor([2, -3])].shape == (2,)
+        with pytest.raises(IndexError, match="index 7"):
+            equal[Tensor([7])].numpy()
+    for empty in (Tensor.zeros(0), Tensor.ones(2, 3, 4)[:0].reshape(0)):
+        with pytest.raises(IndexError, match="without elements"):
+            empty[Tensor([0])]
 
 
 def test_a_recorded_step_writes_at_indices_and_refuses_masks() -> None:

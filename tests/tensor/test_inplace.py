@@ -188,3 +188,24 @@ def test_a_recorded_step_writes_in_place() -> None:
     for _ in range(4):
         step(Tensor([1.0, 2.0]))
     assert total.tolist() == [0, 4, 5]
+
+
+def _step(w: Tensor) -> None:
+    w.assign(w * 2)
+
+
+def _in_place_step(w: Tensor) -> None:
+    with Tensor.no_grad():
+        w.mul_(2)
+
+
+@pytest.mark.parametrize("step", [_step, _in_place_step, jit(_step)])
+def test_backward_to_what_a_parameter_held_before_is_refused(step: Any) -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    old, unrelated = (w * w).sum(), (w.detach() * Tensor([1.0, 1.0])).sum()
+    step(w)
+    with pytest.raises(GradientError, match=r"shape \(2,\).* has been written to since"):
+        old.backward()
+    unrelated.backward()
+    (w * w).sum().backward()
+    assert w.grad is not None and w.grad.tolist() == [4, 8]

@@ -6,6 +6,8 @@ Those over one, two and three axes of space are in `pooling.py` and `spatial.py`
 
 from __future__ import annotations
 
+from typing import Any
+
 from gradlet.nn.functional.pooling import *  # noqa: F403
 from gradlet.nn.functional.spatial import *  # noqa: F403
 from gradlet.tensor.tensor import Tensor
@@ -237,6 +239,20 @@ def pairwise_distance(
 ) -> Tensor:
     """The p-norm of `x - other + eps` along the last axis."""
     return x.pairwise_distance(other, p, eps, keepdim)
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """-log of the probability of all alignments of log-probabilities (T, N, C) with targets."""
+    options = (blank, reduction, zero_infinity)
+    return log_probs.ctc_loss(targets, input_lengths, target_lengths, *options)
 
 
 def triplet_margin_loss(

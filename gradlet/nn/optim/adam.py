@@ -18,11 +18,12 @@ class Adam(Optimizer):
     Args:
         weight_decay: adds to the gradient, or, if `decoupled_weight_decay`, shrinks parameters.
         amsgrad: divide by the largest mean of squares so far (Reddi et al. 2018).
+        b1, b2: the betas under tinygrad's names.
 
     >>> from gradlet import Tensor
     >>> w = Tensor([1.0], requires_grad=True)
     >>> _ = (w * w).sum().backward(); Adam([w], lr=0.5).step(); f"{w.item():.4f}"
-    [0.5]
+    '0.5000'
     """
 
     counters = STEPS
@@ -38,7 +39,10 @@ class Adam(Optimizer):
         *,
         maximize: bool = False,
         decoupled_weight_decay: bool = False,
+        b1: float | None = None,
+        b2: float | None = None,
     ) -> None:
+        betas = either(betas, b1, b2)
         numbers = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         flags = {
             "amsgrad": amsgrad,
@@ -85,11 +89,13 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        b1: float | None = None,
+        b2: float | None = None,
     ) -> None:
         super().__init__(
             params,
             lr,
-            betas,
+            either(betas, b1, b2),
             eps,
             weight_decay,
             amsgrad,
@@ -99,6 +105,13 @@ class AdamW(Adam):
 
 
 # What many optimisers do
+
+
+def either(betas: Betas, b1: float | None, b2: float | None) -> Any:
+    """Betas, where one that is given by itself goes before."""
+    if b1 is None and b2 is None:
+        return betas
+    return (betas[0] if b1 is None else b1, betas[1] if b2 is None else b2)
 
 
 def bias_corrections(now: Numbers, counts: State) -> list[Tensor]:

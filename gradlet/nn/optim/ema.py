@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from gradlet.engine import trace
+from gradlet.nn.optim.saved import snapshot
 from gradlet.nn.state import get_state_dict, load_state_dict
 from gradlet.tensor.tensor import Tensor
 
@@ -91,7 +92,7 @@ class AveragedModel:
             if mean.dtype.is_float and (mean.requires_grad is not False or self.use_buffers):
                 mean.assign(self._next(mean, value).cast(mean.dtype))
             else:
-                mean.assign(value.detach())
+                mean.assign(value)
             changed.append(mean)
         self.n_averaged.assign(self.n_averaged + 1)
         changed[0].realize(*changed[1:])
@@ -120,15 +121,15 @@ class AveragedModel:
         """Gives the model the averages."""
         pairs = self._pairs(model)
         for mean, value in pairs:
-            value.assign(mean.detach())
+            value.assign(mean)
         _realize([value for _, value in pairs])
 
     def swap(self, model: Any) -> None:
         """Exchanges weights and averages; a second time, all is as it was."""
         pairs = self._pairs(model)
         for mean, value in pairs:
-            before = value.detach()
-            value.assign(mean.detach())
+            before = snapshot(value)
+            value.assign(mean)
             mean.assign(before)
         _realize([tensor for pair in pairs for tensor in pair])
 
@@ -144,8 +145,9 @@ class AveragedModel:
     # State
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averages and their count, named as in PyTorch: `module.weight`, `n_averaged`."""
-        return {"n_averaged": self.n_averaged, **get_state_dict(self.module, "module")}
+        """The averages and their count as they are now: `module.weight`, `n_averaged`."""
+        tensors = {"n_averaged": self.n_averaged, **get_state_dict(self.module, "module")}
+        return {name: snapshot(tensor) for name, tensor in tensors.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from a state; nothing changes if it does not fit."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradlet.engine import trace
 from gradlet.nn.state import get_parameters
+from gradlet.tensor import sharing
 from gradlet.tensor.tensor import Tensor
 
 State = dict[str, Tensor]  # what is remembered of one parameter, by name
@@ -120,6 +121,8 @@ def in_use(option: float | Tensor) -> bool:
 
 def as_groups(given: Any) -> list[dict[str, Any]]:
     """Parameter groups as dicts, of which each has "params"."""
+    if _is_group(given):
+        return [dict(given)]
     listed = list(given) if isinstance(given, Iterator) else given
     if isinstance(listed, list | tuple) and any(_is_group(item) for item in listed):
         if all(_is_group(item) for item in listed):
@@ -152,8 +155,25 @@ def collect(given: Any) -> list[Tensor]:
             "optimiser: there is nothing to train in what was given; pass parameters, or models "
             "that hold some with requires_grad other than False"
         )
+    params = [param for param in params if not _shown_by_another(param, params)]
     for param in params:
         param.requires_grad = True
         if not param.is_leaf:  # such as a weight made as Tensor.randn(3, 3) * 0.1
             param.assign(param)
     return params
+
+
+def _shown_by_another(param: Tensor, params: list[Tensor]) -> bool:
+    """Whether it is a view of another parameter, with which it changes; no view of anything else.
+
+    Raises:
+        ValueError: it is a view of what is not trained.
+    """
+    source = sharing.source(param)
+    if source is None or any(source is other for other in params):
+        return source is not None
+    raise ValueError(
+        f"optimiser: a parameter of shape {param.shape} is a view of a tensor of shape "
+        f"{source.shape}, which is not among the parameters; pass that one, or make the parameter "
+        "a tensor of its own with .clone()"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gradlet.nn.optim.adam import Betas, bias_corrections, moments
+from gradlet.nn.optim.adam import Betas, bias_corrections, either, moments
 from gradlet.nn.optim.groups import State, in_use
 from gradlet.nn.optim.optimizer import STEPS, Numbers, Optimizer, remember
 from gradlet.tensor.tensor import Tensor
@@ -79,6 +79,7 @@ class LAMB(Optimizer):
 
     Args:
         adam: leave that relation out, which is AdamW.
+        b1, b2: the betas under tinygrad's names.
 
     >>> from gradlet import Tensor
     >>> w = Tensor([3.0, 4.0], requires_grad=True)
@@ -96,7 +97,11 @@ class LAMB(Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         adam: bool = False,
+        *,
+        b1: float | None = None,
+        b2: float | None = None,
     ) -> None:
+        betas = either(betas, b1, b2)
         numbers = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**numbers, "adam": adam})
 

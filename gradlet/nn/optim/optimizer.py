@@ -136,15 +136,10 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, so that the next `backward` starts anew."""
         for param in self.params:
-            param.grad = (
-                None
-                if set_to_none
-                else Tensor(
-                    np.zeros(param.shape, param.dtype.numpy),
-                    device=param.device,
-                    requires_grad=False,
-                )
-            )
+            param.grad = None
+            if not set_to_none:
+                zeros = np.zeros(param.shape, param.dtype.numpy)
+                param.grad = Tensor(zeros, device=param.device, requires_grad=False)
 
     # The step
 
@@ -197,6 +192,7 @@ class Optimizer:
         pace = self._pace(group.now, counts)
         changed += [*counts.values(), *pace]
         for i, value in enumerate(pace):  # kept, so that a recorded step stores it too
+            value.requires_grad = False
             self._shared[f"{place}.{i}"] = value
         return pace
 
@@ -345,7 +341,7 @@ def remember(state: State, name: str, value: Tensor) -> Tensor:
     """Keeps a value for the next step, and returns it."""
     place = state.get(name)
     if place is None:
-        state[name] = value.detach()
+        state[name] = Tensor(value, requires_grad=False)
     else:
         place.assign(value.cast(place.dtype))
     return value

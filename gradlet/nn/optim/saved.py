@@ -30,12 +30,16 @@ def state_dict(optimizer: Optimizer) -> dict[str, Any]:
         last = first + len(group.params)
         groups.append({**options, "params": list(range(first, last))})
         first = last
-    # Other tensors with the same values, which later steps do not change.
     states = {
-        i: {name: value.detach() for name, value in state.items()}
+        i: {name: snapshot(value) for name, value in state.items()}
         for i, state in enumerate(optimizer.state)
     }
     return {"state": {i: state for i, state in states.items() if state}, "param_groups": groups}
+
+
+def snapshot(value: Tensor) -> Tensor:
+    """Another tensor with the same value, which later steps do not change."""
+    return Tensor.from_node(value.node, value.device, value.requires_grad)
 
 
 def load_state_dict(optimizer: Optimizer, given: Mapping[str, Any]) -> None:

@@ -46,6 +46,14 @@ def save_checkpoint(
     Raises:
         TypeError: names what cannot be saved.
         OSError: the file cannot be written; one that was there is still as it was.
+
+    >>> import tempfile
+    >>> from gradlet import nn
+    >>> model = nn.Linear(2, 1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/x", model=model, step=3)
+    ...     load_checkpoint(f"{folder}/x", model=model)
+    {'step': 3}
     """
     trace.refuse("save_checkpoint() would act once, and not when the step runs again")
     if {"rng", "device"} & set(others):

@@ -29,7 +29,7 @@ class MappedFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
         with path.open("rb") as file:
             self._found = os.fstat(file.fileno())
             if not self._found.st_size:

@@ -25,6 +25,12 @@ def save_npz(state: Mapping[str, Tensor], path: str | Path) -> None:
     Raises:
         TypeError: a tensor is bfloat16, which NumPy's files do not know.
         OSError: the file cannot be written; one that was there is still as it was.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_npz({"x": Tensor([1, 2])}, f"{folder}/x.npz")
+    ...     load_npz(f"{folder}/x.npz")["x"].tolist()
+    [1, 2]
     """
     for name, tensor in state.items():
         if tensor.dtype is dtypes.bfloat16:

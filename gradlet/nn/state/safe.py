@@ -29,6 +29,8 @@ _STORED = {
     "U64": dtypes.uint64,
     "F16": dtypes.float16,
     "BF16": dtypes.bfloat16,
+    "F8_E4M3": dtypes.float8_e4m3fn,
+    "F8_E5M2": dtypes.float8_e5m2,
     "F32": dtypes.float32,
     "F64": dtypes.float64,
 }
@@ -48,9 +50,17 @@ def safe_save(
 
     Raises:
         OSError: the file cannot be written; one that was there is still as it was.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     safe_save({"x": Tensor([1, 2])}, f"{folder}/x.safetensors")
+    ...     safe_load(f"{folder}/x.safetensors")["x"].tolist()
+    [1, 2]
     """
     if "__metadata__" in state:
         raise ValueError("safe_save: no tensor can be named __metadata__ in a safetensors file")
+    if not all(isinstance(part, str) for pair in (metadata or {}).items() for part in pair):
+        raise TypeError("safe_save: metadata consists of text by name")
     tensors = list(state.values())
     if tensors:
         tensors[0].realize(*tensors[1:])

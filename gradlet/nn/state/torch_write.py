@@ -30,6 +30,13 @@ def torch_save(state: Any, path: str | Path) -> None:
     Raises:
         TypeError: `state` holds something else, or a dtype without a storage in PyTorch.
         OSError: the file cannot be written; one that was there is still as it was.
+
+    >>> import tempfile
+    >>> from gradlet.nn.state import torch_load
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch_save({"x": Tensor([1, 2]), "step": 3}, f"{folder}/x.pt")
+    ...     torch_load(f"{folder}/x.pt")["step"]
+    3
     """
     writer = _Writer()
     writer.write(state)

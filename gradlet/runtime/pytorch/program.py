@@ -10,25 +10,36 @@ import torch
 from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
 from gradlet.runtime.pytorch.integers import Function
+from gradlet.runtime.pytorch.parts import by_parts
 from gradlet.runtime.pytorch.patterns import Plan, match
 from gradlet.runtime.pytorch.table import TORCH
 
 Shape = tuple[int, ...]
 
-# Functions that can write their result over a source.
+# Functions that can write their result over another array, and others that give one of their own.
 _OVERWRITES = {
-    ops.NEG, ops.ABS, ops.EXP, ops.LOG, ops.SIN, ops.COS, ops.TANH, ops.ERF, ops.SQRT,
+    ops.NEG, ops.EXP, ops.LOG, ops.SIN, ops.COS, ops.TANH, ops.ERF, ops.SQRT,
     ops.ADD, ops.SUB, ops.MUL, ops.DIV, ops.WHERE,
 }  # fmt: skip
+_OWN = {*_OVERWRITES, ops.EQ, ops.LT, ops.LE, ops.MAXIMUM, ops.MINIMUM, ops.POW, ops.REDUCE}
+_SOON = 8  # steps that memory waits to be used again
 
 
 class _Step(NamedTuple):
-    """A call: places of what it reads, where its result goes, and places that are read no more."""
+    """A call.
+
+    Attributes:
+        sources: places of what it reads.
+        result: the place of its result.
+        out: the place of an array that nobody reads any more, which the result is written over.
+        dead: places that are read no more.
+    """
 
     function: Function
     sources: tuple[int, ...]
     result: int
-    dead: tuple[int, ...]
+    out: int | None
+    dead: list[int]
 
 
 class TorchProgram:
@@ -42,50 +53,87 @@ class TorchProgram:
             if n in given:
                 return ()
             if n not in plans:
-                plans[n] = match(n) or Plan(TORCH[n.op](n), n.src, _broadcasts(n))
+                plans[n] = _plan(n)
             return plans[n].sources
 
         order = [n for n in topological(sinks, sources) if n not in given]
         place = {n: i for i, n in enumerate([*params, *order])}
-        readers: dict[Node, list[Node]] = {}
-        for current in order:
-            for source in dict.fromkeys(sources(current)):
-                readers.setdefault(source, []).append(current)
+        last_reader = {source: n for n in order for source in plans[n].sources}
+        viewed = {s for n in order if not _gives_own(n, plans[n]) for s in plans[n].sources}
         kept = {*params, *sinks, *(n for n in order if n.is_const)}
         shapes: dict[Node, Shape] = {param: param.shape for param in params}
         self.constants: list[torch.Tensor | None] = []
         self.steps: list[_Step] = []
+        spare = _Spare(self.steps)
         for current in order:
             function, read, broadcasts = plans[current]
             shapes[current] = _shape(current, plans[current], shapes)
             self.constants.append(function(device) if current.is_const else None)
             if current.is_const:
                 continue
-            dead = [s for s in dict.fromkeys(read) if readers[s][-1] is current and s not in kept]
+            dead = [s for s in dict.fromkeys(read) if last_reader[s] is current and s not in kept]
+            step = _Step(
+                function, tuple(place[s] for s in read), place[current], None,
+                [place[s] for s in dead],
+            )  # fmt: skip
+            self.steps.append(step)
+            for source in dead:
+                if source in plans and source not in viewed and _gives_own(source, plans[source]):
+                    spare.add(place[source], (shapes[source], source.dtype))
             if not current.src:
-                function = _placed(function, device)
+                step = step._replace(function=_placed(function, device))
             elif not broadcasts:
-                function = _expanding(function, [_missing(s, shapes) for s in read])
+                missing = [None if shapes[s] == s.shape else s.shape for s in read]
+                step = step._replace(function=_expanding(function, missing))
             elif current.op in _OVERWRITES:
-                function = _overwriting(function, current, dead, readers, shapes)
-            self.steps.append(
-                _Step(
-                    function,
-                    tuple(place[s] for s in read),
-                    place[current],
-                    tuple(place[s] for s in dead),
-                )
-            )
+                step = step._replace(out=spare.take((shapes[current], current.dtype)))
+            self.steps[-1] = step
         self.sinks = [(place[sink], sink.shape) for sink in sinks]
 
     def __call__(self, memories: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Tensors for the sinks; raises IndexError where a gather or scatter index is out."""
         values: list = [*memories, *self.constants]
-        for function, sources, result, dead in self.steps:
-            values[result] = function(*[values[source] for source in sources])
+        for function, sources, result, out, dead in self.steps:
+            given = [values[source] for source in sources]
+            if out is None:
+                values[result] = function(*given)
+            else:
+                values[result] = function(*given, out=values[out])
+                values[out] = None
             for position in dead:
                 values[position] = None
         return [_owned(values[position].expand(shape)) for position, shape in self.sinks]
+
+
+class _Spare:
+    """Arrays that nobody reads any more: to write over one is faster than to ask for memory."""
+
+    def __init__(self, steps: Sequence[_Step]) -> None:
+        self.steps = steps
+        self.waiting: dict[tuple, list[tuple[int, int]]] = {}
+
+    def add(self, place: int, kind: tuple) -> None:
+        """An array that the latest step was the last to read."""
+        self.waiting.setdefault(kind, []).append((place, len(self.steps) - 1))
+
+    def take(self, kind: tuple) -> int | None:
+        """The place of an array of this shape and dtype that the latest step may write over."""
+        while waiting := self.waiting.get(kind):
+            place, when = waiting.pop()
+            if when >= len(self.steps) - _SOON:
+                self.steps[when].dead.remove(place)
+                return place
+        return None
+
+
+def _plan(n: Node) -> Plan:
+    return match(n) or by_parts(n) or Plan(TORCH[n.op](n), n.src, _broadcasts(n))
+
+
+def _gives_own(n: Node, plan: Plan) -> bool:
+    """Whether what a node computes is an array of its own and no view of what it reads."""
+    is_row = plan.broadcasts or plan.sources == n.src
+    return n.op in _OWN or not is_row
 
 
 def _broadcasts(n: Node) -> bool:
@@ -102,10 +150,6 @@ def _shape(n: Node, plan: Plan, shapes: dict[Node, Shape]) -> Shape:
     return tuple(torch.broadcast_shapes(*(shapes[source] for source in plan.sources)))
 
 
-def _missing(n: Node, shapes: dict[Node, Shape]) -> Shape | None:
-    return None if shapes[n] == n.shape else n.shape
-
-
 def _placed(function: Function, device: torch.device) -> Function:
     return lambda: function(device)
 
@@ -117,26 +161,6 @@ def _expanding(function: Function, shapes: Sequence[Shape | None]) -> Function:
     return lambda *tensors: function(
         *(x if shape is None else x.expand(shape) for x, shape in zip(tensors, shapes, strict=True))
     )
-
-
-def _overwriting(
-    function: Function,
-    n: Node,
-    dead: Sequence[Node],
-    readers: dict[Node, list[Node]],
-    shapes: dict[Node, Shape],
-) -> Function:
-    """The function, if it can, writes over a source that nothing else reads: memory stays warm."""
-    for position, source in enumerate(n.src):
-        if (
-            source in dead
-            and source.op in _OVERWRITES  # its value is a tensor of its own
-            and len(readers[source]) == 1
-            and source.dtype is n.dtype
-            and shapes[source] == shapes[n]
-        ):
-            return lambda *tensors: function(*tensors, out=tensors[position])
-    return function
 
 
 def _owned(x: torch.Tensor) -> torch.Tensor:

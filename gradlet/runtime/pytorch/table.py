@@ -28,7 +28,8 @@ from gradlet.runtime.pytorch.integers import (
     widened,
 )
 
-_FEW, _MANY = 9, 1000
+# How many parts of which size are faster as operations of their own.
+FEW, MANY = 9, 1000
 
 
 def _same(function: Function) -> Row:
@@ -96,7 +97,7 @@ def _extreme(n: Node) -> Function:
         for axis, extent in enumerate(n.src[0].shape)
     ]
     parts = list(product(*extents))
-    if len(parts) > _FEW or n.size < _MANY:
+    if not 1 < len(parts) <= FEW or n.size < MANY:
         return partial(torch.amax if larger else torch.amin, dim=axes)
     choose = torch.maximum if larger else torch.minimum
     return lambda x: reduce(choose, [x[part] for part in parts])

@@ -228,6 +228,14 @@ def test_generators_names_and_iterators() -> None:
     assert len(optim.SGD(iter(nn.state.get_state_dict(layer).items())).params) == 2
     opt = optim.SGD([{"params": (p for p in [layer.weight])}, {"params": layer.bias}])
     assert [len(group["params"]) for group in opt.param_groups] == [1, 1]
+    assert optim.SGD({"params": layer, "lr": 0.5}).lr == 0.5
+
+
+def test_betas_under_the_names_of_tinygrad() -> None:
+    for kind in (optim.Adam, optim.AdamW, optim.LAMB):
+        opt = kind([Tensor([1.0])], b1=0.5, b2=0.25)
+        assert opt.param_groups[0]["betas"] == (0.5, 0.25)
+    assert optim.Adam([Tensor([1.0])], b2=0.25).param_groups[0]["betas"] == (0.9, 0.25)
 
 
 @pytest.mark.parametrize(
@@ -317,3 +325,15 @@ def test_a_recorded_step_sees_every_option() -> None:
         opt.param_groups[0]["weight_decay"] = 1.0
         step()
         assert w.item() == 1.0
+
+
+def test_what_is_remembered_shares_nothing_with_gradients() -> None:
+    w = Tensor([1.0])
+    opt = optim.SGD([w], lr=1.0, momentum=0.5, dampening=0.5)
+    w.grad = Tensor([2.0])
+    opt.step()
+    w.grad *= 0
+    assert opt.state[0]["momentum_buffer"].tolist() == [2.0]
+    state = opt.state_dict()["state"][0]["momentum_buffer"]
+    opt.step()
+    assert state.tolist() == [2.0] and opt.state[0]["momentum_buffer"].tolist() == [1.0]

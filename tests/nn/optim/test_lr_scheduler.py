@@ -266,6 +266,15 @@ def test_momentum_needs_an_optimizer_that_has_it() -> None:
         OURS.OneCycleLR(ours, 1.0, 10)
 
 
+@pytest.mark.parametrize("name", ["step", "cosine", "restarts", "chained"])
+def test_groups_that_come_later_are_noticed(name: str) -> None:
+    ours, _ = optimizers()
+    schedule = CASES[name](OURS, ours)
+    ours.add_param_group({"params": Tensor([3.0])})
+    with pytest.raises(ValueError, match="has 3 groups of parameters, and had 2"):
+        schedule.step()
+
+
 def test_a_cycle_ends() -> None:
     ours, _ = optimizers()
     schedule = OURS.OneCycleLR(ours, 1.0, total_steps=3)

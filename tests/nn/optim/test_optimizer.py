@@ -233,3 +233,24 @@ def test_options_that_cannot_be() -> None:
         nn.optim.SGD([w], nesterov=True)
     with pytest.raises(ValueError, match="betas"):
         nn.optim.Adam([w], betas=(0.9, 1.0))
+
+
+def test_a_view_of_a_parameter_follows_it() -> None:
+    class Tied:
+        def __init__(self) -> None:
+            self.weight = Tensor([[1.0, 2.0, 3.0]])
+            self.turned = self.weight.T
+
+    model = Tied()
+    opt = nn.optim.SGD([model], lr=0.5)
+    assert [p is model.weight for p in opt.params] == [True]
+    (model.turned * 2).sum().backward()
+    opt.step()
+    assert model.weight.tolist() == [[0, 1, 2]] and model.turned.tolist() == [[0], [1], [2]]
+
+
+def test_a_view_of_something_else_is_no_parameter() -> None:
+    whole = Tensor([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match=r"shape \(2,\) is a view of a tensor of shape \(3,\)"):
+        nn.optim.SGD([whole[:2]], lr=0.1)
+    nn.optim.SGD([whole[:2].clone()], lr=0.1)

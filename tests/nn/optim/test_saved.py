@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from gradlet import Tensor, nn
+from gradlet.nn.state import load_checkpoint, save_checkpoint
 
 optim = nn.optim
 SHAPES = [(2, 3), (), (4,)]
@@ -208,3 +210,34 @@ def test_a_state_of_another_optimizer_is_refused() -> None:
     step(other, 0)
     with pytest.raises(ValueError, match="group 0 is without"):
         ours.load_state_dict(other.state_dict())
+
+
+def test_a_whole_training_goes_on_from_a_file(tmp_path: Path) -> None:
+    def made() -> tuple[Any, Any, Any, Any]:
+        Tensor.manual_seed(0)
+        model = nn.Linear(3, 2)
+        opt = optim.AdamW([{"params": model.weight}, {"params": model.bias, "lr": 0.3}], lr=0.1)
+        schedule = optim.SequentialLR(
+            opt, [optim.LinearLR(opt), optim.MultiStepLR(opt, [2, 4])], [3]
+        )
+        return model, opt, schedule, optim.EMA(model, 0.5)
+
+    def go(parts: tuple[Any, Any, Any, Any], epochs: range) -> None:
+        model, opt, schedule, ema = parts
+        for n in epochs:
+            opt.zero_grad()
+            (model(Tensor.ones(4, 3) * float(n)) ** 2).sum().backward()
+            opt.step(), ema.update(), schedule.step()
+
+    first, second = made(), made()
+    names = ("model", "optimizer", "scheduler", "ema")
+    go(first, range(5))
+    save_checkpoint(tmp_path / "x", **dict(zip(names, first, strict=True)))
+    go(first, range(5, 9))
+    load_checkpoint(tmp_path / "x", **dict(zip(names, second, strict=True)))
+    go(second, range(5, 9))
+    assert first[1].state_dict()["param_groups"] == second[1].state_dict()["param_groups"]
+    for one, other in zip(
+        first[3].state_dict().values(), second[3].state_dict().values(), strict=True
+    ):
+        assert one.tolist() == other.tolist()

@@ -24,6 +24,7 @@ from gradlet.nn.state import (
     load,
     load_state_dict,
     safe_load,
+    safe_load_with_metadata,
     safe_save,
     safe_save_sharded,
 )
@@ -135,6 +136,32 @@ def test_a_save_that_is_cut_off_leaves_the_old_file(
     monkeypatch.undo()
     assert safe_load(path)["x"].tolist() == [1.0]
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_no_file_can_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no tensor can be named __metadata__"):
+        safe_save({"__metadata__": Tensor([1.0])}, tmp_path / "x")
+    with pytest.raises(TypeError, match="metadata consists of text"):
+        safe_save({}, tmp_path / "x", {"step": 1})  # type: ignore[dict-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_metadata(tmp_path: Path) -> None:
+    safe_save({"x": Tensor([1.0])}, tmp_path / "x", {"format": "pt", "note": "µ"})
+    tensors, metadata = safe_load_with_metadata(tmp_path / "x")
+    assert metadata == {"format": "pt", "note": "µ"} and tensors["x"].tolist() == [1.0]
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "y")
+    assert safe_load_with_metadata(tmp_path / "y")[1] == {}
+
+
+def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    safe_save({"x": Tensor([1.0])}, "x")
+    loaded = safe_load("x")
+    Path("x").write_bytes(Path("x").read_bytes())
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(ValueError, match="was written into"):
+        loaded["x"].numpy()
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from gradlet.engine import trace
 from gradlet.nn.optim.groups import ParamGroup
 from gradlet.nn.optim.optimizer import Optimizer
 
-OUTSIDE = (
+_OUTSIDE = (
     "a scheduler's step() computes with Python numbers, and would happen once; call it outside of "
     "the recorded function, whose next run sees the new rate"
 )
@@ -67,7 +67,7 @@ class LRScheduler:
 
     def step(self) -> None:
         """Goes on to the next epoch. Call it after the optimiser's steps of an epoch."""
-        trace.refuse(OUTSIDE)
+        self._check_place()
         if self._step_count == 1 and not self.optimizer._stepped:
             warnings.warn(
                 f"{type(self).__name__}.step() was called before the optimiser's step(), so that "
@@ -83,6 +83,17 @@ class LRScheduler:
             self.last_epoch -= 1
             raise
         self._set(rates)
+
+    def _check_place(self) -> None:
+        """Raises if this is no place or time for a step."""
+        trace.refuse(_OUTSIDE)
+        groups = len(self.optimizer.param_groups)
+        known = len(self._last_lr) if hasattr(self, "_last_lr") else groups
+        if known != groups:
+            raise ValueError(
+                f"{type(self).__name__}.step: the optimiser has {groups} groups of parameters, and "
+                f"had {known} when the scheduler was made; make another for it"
+            )
 
     def get_lr(self) -> list[float]:
         """The rates of `last_epoch`, where the groups have those of the epoch before."""

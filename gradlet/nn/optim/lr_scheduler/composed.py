@@ -7,8 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
-from gradlet.engine import trace
-from gradlet.nn.optim.lr_scheduler.base import OUTSIDE, LRScheduler
+from gradlet.nn.optim.lr_scheduler.base import LRScheduler
 from gradlet.nn.optim.optimizer import Optimizer
 
 
@@ -55,7 +54,7 @@ class SequentialLR(_Composed):
         ValueError: a schedule that is itself made of others.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> warm_up = nn.optim.LinearLR(opt, start_factor=0.5, total_iters=2)
     >>> fall, rates = nn.optim.CosineAnnealingLR(opt, T_max=2), []
     >>> schedule = SequentialLR(opt, [warm_up, fall], milestones=[2])
@@ -92,7 +91,7 @@ class SequentialLR(_Composed):
 
     def step(self) -> None:
         """Goes on to the next epoch."""
-        trace.refuse(OUTSIDE)
+        self._check_place()
         self.last_epoch += 1
         number = bisect_right(self._milestones, self.last_epoch)
         current = self._schedulers[number]
@@ -114,7 +113,7 @@ class ChainedScheduler(_Composed):
 
     def step(self) -> None:
         """Goes on to the next epoch."""
-        trace.refuse(OUTSIDE)
+        self._check_place()
         for scheduler in self._schedulers:
             scheduler.step()
         self._last_lr = self._rates()
@@ -132,7 +131,7 @@ class ReduceLROnPlateau(LRScheduler):
         eps: a smaller change of a rate is not made.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = ReduceLROnPlateau(opt, factor=0.5, patience=1), []
     >>> for loss in (1.0, 0.5, 0.5, 0.5, 0.5):
     ...     opt.step(); schedule.step(loss); rates.append(opt.lr)
@@ -170,7 +169,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]
         """Ends an epoch, with its loss or whatever is to become better: a number or a tensor."""
-        trace.refuse(OUTSIDE)
+        self._check_place()
         current = float(metrics)
         self.last_epoch += 1
         better = self._is_better(current)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from gradlet.engine import trace
-from gradlet.nn.optim.lr_scheduler.base import OUTSIDE, CyclesMomentum, LRScheduler
+from gradlet.nn.optim.lr_scheduler.base import CyclesMomentum, LRScheduler
 from gradlet.nn.optim.optimizer import Optimizer
 
 
@@ -14,7 +13,7 @@ class CosineAnnealingLR(LRScheduler):
     """Falls to `eta_min` as half a cosine in `T_max` epochs, and rises again (Loshchilov 2016).
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = CosineAnnealingLR(opt, T_max=2), []
     >>> for _ in range(3):
     ...     opt.step(); rates.append(f"{opt.lr:.3f}"); schedule.step()
@@ -71,7 +70,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def step(self, epoch: float | None = None) -> None:
         """Goes on to the next epoch, or to any; a fraction is for batches within one."""
-        trace.refuse(OUTSIDE)
+        self._check_place()
         if epoch is None and self.last_epoch < 0:
             epoch = 0
         if epoch is None:

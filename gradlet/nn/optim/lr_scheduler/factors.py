@@ -40,7 +40,7 @@ class StepLR(_Factors):
     """Multiplies by `gamma` in every `step_size`-th epoch.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = StepLR(opt, step_size=2, gamma=0.5), []
     >>> for _ in range(5):
     ...     opt.step(); rates.append(opt.lr); schedule.step()
@@ -109,7 +109,7 @@ class LinearLR(_Factors):
     """Goes from `start_factor` to `end_factor` of the rate in `total_iters` epochs: a warm-up.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=1.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = LinearLR(opt, start_factor=0.25, total_iters=3), []
     >>> for _ in range(5):
     ...     opt.step(); rates.append(opt.lr); schedule.step()
@@ -195,7 +195,10 @@ class _Functions(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         """All but functions; of objects that are called, their attributes."""
         attributes = [
-            None if isinstance(f, types.FunctionType) else dict(vars(f)) for f in self.lr_lambdas
+            None
+            if isinstance(f, types.FunctionType) or not hasattr(f, "__dict__")
+            else dict(vars(f))
+            for f in self.lr_lambdas
         ]
         return {**super().state_dict(), "lr_lambdas": attributes}
 
@@ -210,7 +213,7 @@ class LambdaLR(_Functions):
     """The first rate times a function of the epoch.
 
     >>> from gradlet import Tensor, nn
-    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=2.0)
+    >>> opt = nn.optim.SGD([Tensor([1.0])], lr=2.0); opt.zero_grad(set_to_none=False)
     >>> schedule, rates = LambdaLR(opt, lambda epoch: 1 / (epoch + 1)), []
     >>> for _ in range(4):
     ...     opt.step(); rates.append(opt.lr); schedule.step()
