@@ -15,7 +15,7 @@ from gradlet.ir.node import Node, topological
 from gradlet.runtime.device import get_device
 from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
-from gradlet.tensor.core import Core
+from gradlet.tensor.core import Core, gradients
 from gradlet.tensor.hooks import Hooked, Watch
 from gradlet.tensor.values import compute_with_next, realize_all
 
@@ -176,12 +176,12 @@ class Autograd(Hooked):
     @staticmethod
     def no_grad() -> contextlib._GeneratorContextManager[None]:
         """While it lasts, results of operations are detached. Also a decorator."""
-        return _gradients(False)
+        return gradients(False)
 
     @staticmethod
     def enable_grad() -> contextlib._GeneratorContextManager[None]:
         """While it lasts, gradients flow, also inside `no_grad`. Also a decorator."""
-        return _gradients(True)
+        return gradients(True)
 
     @staticmethod
     def inference_mode(mode: bool = True) -> contextlib._GeneratorContextManager[None]:
@@ -189,7 +189,7 @@ class Autograd(Hooked):
 
         Tensors made inside may be used anywhere later.
         """
-        return _gradients(not mode)
+        return gradients(not mode)
 
     @classmethod
     @contextlib.contextmanager
@@ -215,17 +215,6 @@ class Autograd(Hooked):
 
 
 # Helpers
-
-
-@contextlib.contextmanager
-def _gradients(enabled: bool) -> Iterator[None]:
-    """While it lasts, operations have gradients or have none."""
-    before = Core.grad_enabled
-    Core.grad_enabled = enabled
-    try:
-        yield
-    finally:
-        Core.grad_enabled = before
 
 
 def _wants_gradient(leaf: Any) -> bool:

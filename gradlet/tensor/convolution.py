@@ -13,7 +13,7 @@ from gradlet.grad.vjp import grad
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.tensor.contraction import for_sums, result_dtype, sum_of_products
-from gradlet.tensor.core import Shape
+from gradlet.tensor.core import Shape, gradients
 from gradlet.tensor.einsum import Einsum
 from gradlet.tensor.windows import (
     Extents,
@@ -220,7 +220,8 @@ class Convolution(Einsum):
         dtype = result_dtype(dtypes.promote(self.dtype, other.dtype))
         shape = (self.shape[0], weight.shape[1] * groups, *sizes)
         image = self._result(build.detach(build.const(0, dtype, shape)))  # any images will do
-        forward = image._convolution(axes, weight, None, groups, steps, gaps, sides)
+        with gradients(True):
+            forward = image._convolution(axes, weight, None, groups, steps, gaps, sides)
         (made,) = grad(forward.node, build.cast(self.node, dtype), [image.node])
         assert made is not None
         widths = ((0, 0, 0), (0, 0, 0), *((before, after, 0) for before, after in tails))

@@ -10,8 +10,9 @@ views have to do with each other stands in `sharing`.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -238,6 +239,20 @@ class Core(metaclass=Switches):
                 raise ValueError(f"{operation}: axis {tuple(axis)} names an axis twice")
             return axes
         return (self._axis(axis, operation),)
+
+
+# Whether operations have gradients
+
+
+@contextlib.contextmanager
+def gradients(enabled: bool) -> Iterator[None]:
+    """While it lasts, operations have gradients or have none."""
+    before = Core.grad_enabled
+    Core.grad_enabled = enabled
+    try:
+        yield
+    finally:
+        Core.grad_enabled = before
 
 
 # Helpers on nodes

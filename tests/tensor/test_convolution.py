@@ -162,3 +162,13 @@ def test_half_floats_add_up_in_float32() -> None:
 def test_errors(action: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         action()
+
+
+def test_transposed_convolutions_need_no_gradients() -> None:
+    x, weight = Tensor(floats(2, 3, 4, 5)), Tensor(floats(3, 2, 3, 3, seed=1))
+    expected = x.conv_transpose2d(weight, stride=2)
+    with Tensor.no_grad():
+        made = x.conv_transpose2d(weight, stride=2)
+    np.testing.assert_array_equal(made.numpy(), expected.numpy())
+    made.sum().backward()
+    assert x.grad is None
