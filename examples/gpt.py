@@ -52,8 +52,7 @@ class GPT:
         self.scores = nn.Linear(width, count)
 
     def __call__(self, letters: Tensor) -> Tensor:
-        x = self.letters(letters) + self.places.weight[: letters.shape[1]]  # (B, T, width)
-        x = x.dropout(DROPOUT)
+        x = (self.letters(letters) + self.places.weight[: letters.shape[1]]).dropout(DROPOUT)
         for block in self.blocks:
             x = block(x, is_causal=True)
         return self.scores(self.norm(x))
@@ -64,8 +63,7 @@ def find_text(path: Path | None) -> str:
     if path:
         return read_text(path)
     try:
-        command = ["bible", "-f", "gen1:1-rev22:21"]
-        verses = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        verses = subprocess.check_output(["bible", "-f", "gen1:1-rev22:21"], text=True)
         return re.sub(r"^\S+ ", "", verses, flags=re.MULTILINE)  # without Ge1:1
     except (OSError, subprocess.CalledProcessError):
         print("no command `bible` (on Debian: apt-get install bible-kjv), so Python's manual it is")
@@ -84,7 +82,6 @@ def train(model: GPT, text: TextDataset, unseen: TextDataset, options: argparse.
     schedule = OneCycleLR(opt, 0.003, options.steps, pct_start=0.05, cycle_momentum=False)
 
     def surprise(x: Tensor, y: Tensor) -> Tensor:
-        """The mean over all letters, in nats."""
         return model(x).flatten(0, 1).cross_entropy(y.flatten())
 
     @jit
