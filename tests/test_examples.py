@@ -106,3 +106,37 @@ def test_mnist_refuses_numbers_that_cannot_be() -> None:
     done = run("mnist.py", "--epochs", 0)
     assert done.returncode == 2
     assert "--epochs must be at least 1, not 0" in done.stderr
+
+
+@pytest.mark.slow
+def test_cartpole_is_solved(tmp_path: Path) -> None:
+    done = run("cartpole.py", "--updates", 60, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    first = re.search(r"^update   1  mean return +([\d.]+)$", done.stdout, re.MULTILINE)
+    assert first is not None and float(first[1]) < 40
+    reached = re.search(r"^mean return ([\d.]+) of 500 over 100 new episodes", done.stdout, re.M)
+    assert reached is not None and float(reached[1]) >= 475
+    assert (tmp_path / "cartpole.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_gpt_learns_letters_and_writes_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "PATH", "")  # no Bible there
+    sizes = ("--steps", 200, "--layers", 2, "--width", 64, "--context", 32)
+    done = run("gpt.py", *sizes)
+    assert done.returncode == 0, done.stderr
+    assert "no command `bible`" in done.stdout
+    losses = re.findall(r"^step +\d+  loss ([\d.]+)  on unseen text ([\d.]+)$", done.stdout, re.M)
+    assert len(losses) == 10
+    assert float(losses[-1][0]) < float(losses[0][0]) - 1
+    assert float(losses[-1][1]) < 2.6  # 4.6 is to know nothing
+    assert len(done.stdout.split("training", 1)[-1]) > 1000  # four texts
+
+
+@pytest.mark.slow
+def test_embeddings_find_what_means_the_same() -> None:
+    done = run("embeddings.py", "--query", "a dish of potatoes", "--query", "medical protection")
+    assert done.returncode == 0, done.stderr
+    assert "cosine 0.6888: A man is eating food. / Someone is having a meal." in done.stdout
+    best = re.findall(r"^[a-z ]+\n  [\d.]+  (.*)$", done.stdout, re.MULTILINE)
+    assert [sentence.split()[0] for sentence in best] == ["Bake", "A"]  # bread, and a vaccine
