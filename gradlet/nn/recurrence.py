@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from gradlet.base import dtypes
 from gradlet.grad.vjp import pull_back
 from gradlet.ir import build
 from gradlet.ir.node import Node, topological, with_sources
 from gradlet.nn.cells import States, Step
+from gradlet.runtime.buffer import from_numpy
+from gradlet.runtime.device import get_device
 from gradlet.tensor.tensor import Tensor
 from gradlet.transforms.custom import custom_vjp
 
 Weights = tuple[Tensor, Tensor | None, Tensor | None]
-_places: dict[str, list[Tensor]] = {}  # by device: 0, 1, 2, ... as data
+_places: dict[str, list[Node]] = {}  # by device: 0, 1, 2, ... as data
 
 
 def unroll(step: Step, x: Tensor, states: States, weights: Weights) -> tuple[Tensor, States]:
@@ -64,8 +69,9 @@ def at(x: Tensor, t: int) -> Tensor:
     """x[t], where t is data to the kernel that reads it, and a constant to gradients."""
     places = _places.setdefault(x.device, [])
     while len(places) <= t:
-        places.append(Tensor(len(places), device=x.device, requires_grad=False))
-    return x._result(build.surrogate(build.gather(x.node, (places[t].node,)), x[t].node))
+        number = np.array(len(places))
+        places.append(from_numpy(number, dtypes.int64, get_device(x.device)))
+    return x._result(build.surrogate(build.gather(x.node, (places[t],)), x[t].node))
 
 
 def _backward(

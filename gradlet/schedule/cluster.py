@@ -73,10 +73,14 @@ class _Clustering:
         return [part for cluster in self.in_order() for part in self.kept(cluster)]
 
     def partners(self, number: int) -> list[int]:
-        """Steps that `number` reads from, latest first, then earlier ones that read the same."""
+        """Steps that `number` reads from, latest first, then earlier ones that read the same.
+
+        What is small is left out there: to read it twice costs nothing, and many may read it.
+        """
         reads = _reads_of(self.steps[number])
         near = {self.writer[b] for b in reads if b in self.writer}
-        beside = {n for b in reads for n in self.readers[self.origin.get(b, b)] if n < number}
+        large = {self.origin.get(b, b) for b in reads if 8 * self.bytes[b] > self.cache_bytes}
+        beside = {n for b in large for n in self.readers[b] if n < number}
         return [*sorted(near, reverse=True), *sorted(beside - near, reverse=True)]
 
     def join(self, a: Cluster, b: Cluster) -> Cluster | None:

@@ -26,6 +26,7 @@ COST = {
 }  # fmt: skip
 _COST_OF_MEMORY = 7.0  # one element written or read, in the same unit
 _LARGEST_EXPRESSION = 400  # ops in one kernel, lest compile time run away
+_DEEPEST_EXPRESSION = 200  # nodes on top of each other in one kernel, which recursion walks
 _LONGEST_DETOUR = 32  # nodes between a value and where all that is made of it meets
 _BIJECTIVE = (ops.RESHAPE, ops.PERMUTE, ops.FLIP)
 _SOURCES = (ops.PARAM, ops.CONST, ops.IOTA)
@@ -162,8 +163,11 @@ def _store_what_is_dear(
     meeting = _meeting_points(result.order, stored, consumers)
     work: dict[Node, frozenset[Node]] = {}  # the ops that computing a node in place takes
     leaves: dict[Node, frozenset[Node]] = {}
+    depth: dict[Node, int] = {}
     for current in result.order:
+        depth[current] = 1 + max((depth[s] for s in current.src), default=0)
         if current in stored or current.op in _SOURCES:
+            depth[current] = 0
             work[current] = frozenset()
             leaves[current] = frozenset([current] if current.op not in _SOURCES[1:] else [])
             continue
@@ -181,8 +185,10 @@ def _store_what_is_dear(
             _repeats(current, consumer, consumers) for consumer in consumers[current]
         )
         waits = _had_better_wait(current, meeting[current], stored, kernels)
-        if repeated or (uses > 1 and again > once and not waits) or cost > _LARGEST_EXPRESSION:
+        too_large = cost > _LARGEST_EXPRESSION or depth[current] > _DEEPEST_EXPRESSION
+        if repeated or (uses > 1 and again > once and not waits) or too_large:
             stored.add(current)
+            depth[current] = 0
             work[current] = frozenset()
             leaves[current] = frozenset([current])
 

@@ -16,6 +16,7 @@ from tests.nn.comparison import check_layer
 X, Y, Z = floats(3, 4), floats(3, 4, seed=1), floats(3, 4, seed=2)
 SHARE, LABELS, SIGNS = np.abs(Y) / 4, np.array([0, 3, 1]), np.array([1, -1, 1])
 WEIGHT, LOGS = np.abs(floats(4, seed=3)), -np.abs(X)
+SEQUENCES = (np.array([[0, 1], [2, 2]]), np.array([5, 4]), np.array([2, 1]))
 CASES: list[tuple[str, dict[str, Any], tuple[np.ndarray, ...]]] = [
     ("CrossEntropyLoss", {"weight": WEIGHT, "label_smoothing": 0.1}, (X, LABELS)),
     ("CrossEntropyLoss", {"ignore_index": 3, "reduction": "sum"}, (X, LABELS)),
@@ -29,6 +30,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[np.ndarray, ...]]] = [
     ("L1Loss", {"reduction": "sum"}, (X, Y)),
     ("SmoothL1Loss", {"beta": 0.5}, (X, Y)),
     ("HuberLoss", {"delta": 0.5}, (X, Y)),
+    ("CTCLoss", {"blank": 3, "reduction": "sum"}, (-np.abs(floats(5, 2, 4)), *SEQUENCES)),
     ("CosineEmbeddingLoss", {"margin": 0.2}, (X, Y, SIGNS)),
     ("TripletMarginLoss", {"margin": 0.5, "p": 1.0, "swap": True}, (X, Y, Z)),
     ("CosineSimilarity", {"dim": 0}, (X, Y)),

@@ -51,3 +51,15 @@ def test_a_sum_of_a_sum_is_one_reduction() -> None:
 def test_a_sum_of_products_of_whole_arrays_is_no_contraction() -> None:
     (sink,), _ = graph((leaf(4, 5) * leaf(4, 5)).sum(1))
     assert sink.op is ops.REDUCE and not is_contraction(sink)
+
+
+def test_long_chains_of_operations_are_cut() -> None:
+    """What one kernel computes is walked by recursion, which must not go too deep."""
+    total = sum((Tensor([float(i), 1.0]) for i in range(700)), Tensor(0.0))
+    assert total.tolist() == [700 * 699 / 2, 700]
+    x = Tensor([1.0, 2.0])
+    y = x
+    for _ in range(1500):
+        y = y * 1.0001 + 0.5
+    y.sum().backward()
+    assert x.grad is not None and abs(x.grad.numpy() - 1.0001**1500).max() < 1e-3

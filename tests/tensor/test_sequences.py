@@ -134,7 +134,7 @@ def test_half_floats_are_computed_in_float32() -> None:
 
 def test_the_layer_and_a_recorded_step() -> None:
     criterion = nn.CTCLoss(blank=3, reduction="sum", zero_infinity=True)
-    assert repr(criterion) == "CTCLoss(blank=3, reduction='sum')"
+    assert repr(criterion) == "CTCLoss(blank=3, reduction='sum', zero_infinity=True)"
 
     @jit
     def step(x: Tensor, labels: Tensor, inputs: Tensor, lengths: Tensor) -> Tensor:

@@ -67,13 +67,10 @@ class TorchDevice:
 
 def _find(place: str) -> torch.device:
     """PyTorch's device of that name, with its number where there may be several."""
-    here = ["cpu"]
-    for kind in ("cuda", "xpu", "mps"):
-        module = getattr(torch, kind, None)
-        if module is not None and module.is_available():
-            here += (
-                [f"{kind}:{i}" for i in range(module.device_count())] if kind != "mps" else [kind]
-            )
+    cards = {"cuda": torch.cuda, "xpu": torch.xpu}
+    here = ["cpu", *(f"{kind}:{i}" for kind, m in cards.items() for i in range(m.device_count()))]
+    if torch.backends.mps.is_available():
+        here.append("mps")
     full = place if place in here else f"{place}:0"
     if full not in here:
         raise ValueError(

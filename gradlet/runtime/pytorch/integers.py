@@ -15,7 +15,7 @@ import torch
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import ops
-from gradlet.ir.node import Node
+from gradlet.ir.node import Node, node
 from gradlet.runtime.numpy_device import evaluate
 from gradlet.runtime.pytorch.arrays import CARRIED, carrier, from_array, to_array
 
@@ -27,9 +27,11 @@ def by_numpy(n: Node) -> Function:
     """What PyTorch has no function for is computed by the oracle."""
 
     def compute(*sources: torch.Tensor) -> torch.Tensor:
-        pairs = zip(sources, n.src, strict=True)
+        arrays = [to_array(x, source.dtype) for x, source in zip(sources, n.src, strict=True)]
+        # What is elementwise may be given arrays that only broadcast to the shape of the node.
+        shape = np.broadcast_shapes(*(x.shape for x in arrays)) if n.op.elementwise else n.shape
         with np.errstate(all="ignore"):
-            made = evaluate(n, [to_array(x, source.dtype) for x, source in pairs])
+            made = evaluate(node(n.op, n.src, n.arg, n.dtype, shape), arrays)
         return from_array(np.array(made), n.dtype).to(sources[0].device)
 
     return compute
@@ -62,6 +64,10 @@ def widened(x: torch.Tensor, dtype: DType) -> torch.Tensor:
 def cast(n: Node) -> Function:
     source, target = n.src[0].dtype, n.dtype
     to = carrier(target)
+    if source.is_storage and target.is_float and not target.is_storage:
+        return lambda x: x.view(getattr(torch, source.name)).float().to(to)
+    if source.is_storage or target.is_storage:  # PyTorch lets what is too large saturate
+        return by_numpy(n)
     if dtypes.uint64 in (source, target) and (source.is_float or target.is_float):
         return by_numpy(n)
     if source.is_float and target.is_int:

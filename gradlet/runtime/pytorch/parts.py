@@ -147,7 +147,8 @@ def _tree(choice: Node) -> tuple[tuple[Node, ...], Callable[[list[torch.Tensor]]
 
 def _or_zero(n: Node) -> bool:
     """Whether a node is `where(condition, x, 0)` for floats, with no sign before the zero."""
-    return n.op is ops.WHERE and n.dtype.is_float and n.src[2].arg == (0.0).hex()
+    zero = n.src[-1]
+    return n.op is ops.WHERE and n.dtype.is_float and zero.is_const and zero.arg == (0.0).hex()
 
 
 def _masked(condition: torch.Tensor, x: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ gradient of one. All else is computed as it is written.
 from __future__ import annotations
 
 import string
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -25,11 +26,13 @@ class Plan(NamedTuple):
     Attributes:
         sources: the nodes whose values the function is given.
         broadcasts: whether these, and what it returns, need only broadcast to the full shapes.
+        overwrites: whether it takes an array `out` to write its result into.
     """
 
     function: Function
     sources: tuple[Node, ...]
     broadcasts: bool = False
+    overwrites: bool = False
 
 
 def match(n: Node) -> Plan | None:
@@ -51,10 +54,26 @@ def _threshold(n: Node) -> Plan | None:
     if not limit.is_const or x.dtype is not n.dtype:
         return None
     if other is x:
-        return Plan(lambda x: torch.threshold(x, limit.value, value.value), (x,))
+        return Plan(partial(_raised, limit.value, value.value), (x,), overwrites=True)
     if value.value == 0 and not other.is_const:
-        return Plan(lambda g, x: torch.ops.aten.threshold_backward(g, x, limit.value), (other, x))
+        return Plan(partial(_passed, limit.value), (other, x), overwrites=True)
     return None
+
+
+def _raised(
+    limit: float, value: float, x: torch.Tensor, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    if out is None:
+        return torch.threshold(x, limit, value)
+    return torch.ops.aten.threshold.out(x, limit, value, out=out)
+
+
+def _passed(
+    limit: float, g: torch.Tensor, x: torch.Tensor, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    if out is None:
+        return torch.ops.aten.threshold_backward(g, x, limit)
+    return torch.ops.aten.threshold_backward.grad_input(g, x, limit, grad_input=out)
 
 
 # Contractions
@@ -74,7 +93,8 @@ def _contraction(n: Node) -> _Contraction | None:
     product = n.src[0]
     a, b = (_unexpanded(source) for source in product.src)
     spread = a.size < product.size or b.size < product.size
-    if not (product.size and n.dtype.is_float and spread and product.ndim <= 52):
+    wide = n.dtype.is_float and n.dtype.bits >= 32  # half floats would add up as such
+    if not (product.size and wide and spread and product.ndim <= len(string.ascii_letters)):
         return None
     for x in (a, b):
         extents = _aligned(x, product.ndim)
@@ -144,6 +164,11 @@ class _Roles(NamedTuple):
         """Whether an operand has all axes but these."""
         return x.shape == tuple(1 if i in axes else n for i, n in enumerate(self.shape))
 
+    def windows_shape(self) -> Shape:
+        """(N, groups * depth, places..., kernel...)"""
+        rest = (self.shape[axis] for axis in (*self.places, *self.kernel))
+        return (self.shape[0], self.groups * self.shape[self.depth], *rest)
+
     def filters_shape(self) -> Shape:
         """(groups * filters, depth, kernel...)"""
         kernel = (self.shape[axis] for axis in self.kernel)
@@ -167,12 +192,13 @@ def _convolution(n: Node, found: _Contraction) -> Plan | None:
     """A convolution, or the gradient of its filters."""
     roles = _roles(found.shape)
     for shown, other in (found.operands, found.operands[::-1]):
-        windows = _windows(shown.src[0] if shown.op is ops.RESHAPE else shown)
-        if windows is None or not roles.lacks(shown, roles.filters):
+        if not roles.kernel or not roles.lacks(shown, roles.filters):
+            continue
+        base = shown.src[0] if shown.op is ops.RESHAPE else shown
+        windows = _windows(base)
+        if windows is None or base.shape != roles.windows_shape():
             continue
         image, how = windows
-        if len(how.kernel) != len(roles.kernel):
-            continue
         if found.axes == (roles.depth, *roles.kernel) and roles.lacks(other, 0, *roles.places):
             return Plan(_forward(n, how, roles), (image, other))
         if found.axes == (0, *roles.places) and roles.lacks(other, roles.depth, *roles.kernel):
@@ -234,10 +260,13 @@ def _image_gradient(n: Node) -> Plan | None:
     if not steps or found is None or n.ndim != 2 + axes or any(padding[:2]):
         return None
     roles = _roles(found.shape)
+    if found.axes != (roles.filters,) or len(roles.kernel) != axes:
+        return None
+    if x.shape != roles.windows_shape():
+        return None
     stride, dilation = zip(*steps, strict=True)
-    kernel = roles.filters_shape()[2:]
-    how = _Geometry(kernel, stride, dilation, padding[2:])
-    if found.axes != (roles.filters,) or len(kernel) != axes or not _fits(n, how, roles):
+    how = _Geometry(roles.filters_shape()[2:], stride, dilation, padding[2:])
+    if not _fits(n, how, roles):
         return None
     for filters, g in (found.operands, found.operands[::-1]):
         if roles.lacks(filters, 0, *roles.places) and roles.lacks(g, roles.depth, *roles.kernel):

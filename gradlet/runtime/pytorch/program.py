@@ -66,7 +66,7 @@ class TorchProgram:
         self.steps: list[_Step] = []
         spare = _Spare(self.steps)
         for current in order:
-            function, read, broadcasts = plans[current]
+            function, read, broadcasts, overwrites = plans[current]
             shapes[current] = _shape(current, plans[current], shapes)
             self.constants.append(function(device) if current.is_const else None)
             if current.is_const:
@@ -85,7 +85,7 @@ class TorchProgram:
             elif not broadcasts:
                 missing = [None if shapes[s] == s.shape else s.shape for s in read]
                 step = step._replace(function=_expanding(function, missing))
-            elif current.op in _OVERWRITES:
+            if overwrites:
                 step = step._replace(out=spare.take((shapes[current], current.dtype)))
             self.steps[-1] = step
         self.sinks = [(place[sink], sink.shape) for sink in sinks]
@@ -127,7 +127,8 @@ class _Spare:
 
 
 def _plan(n: Node) -> Plan:
-    return match(n) or by_parts(n) or Plan(TORCH[n.op](n), n.src, _broadcasts(n))
+    row = Plan(TORCH[n.op](n), n.src, _broadcasts(n), n.op in _OVERWRITES)
+    return match(n) or by_parts(n) or row
 
 
 def _gives_own(n: Node, plan: Plan) -> bool:
@@ -158,8 +159,8 @@ def _expanding(function: Function, shapes: Sequence[Shape | None]) -> Function:
     """A function that is given tensors of their full shapes."""
     if not any(shape is not None for shape in shapes):
         return function
-    return lambda *tensors: function(
-        *(x if shape is None else x.expand(shape) for x, shape in zip(tensors, shapes, strict=True))
+    return lambda *tensors, **out: function(
+        *(x if n is None else x.expand(n) for x, n in zip(tensors, shapes, strict=True)), **out
     )
 
 
