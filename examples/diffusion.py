@@ -83,7 +83,7 @@ def train(model: UNet, images: np.ndarray, labels: np.ndarray, options: Any) -> 
         clean = batch.float() / 127.5 - 1
         steps = Tensor.randint(size, low=0, high=STEPS)
         noise = clean.randn_like(requires_grad=False)
-        kept = left[steps].reshape(-1, 1, 1, 1)
+        kept = left[steps][:, None, None, None]
         noisy = clean * kept.sqrt() + noise * (1 - kept).sqrt()
         classes = (Tensor.rand(size) < 0.1).where(NOBODY, classes)
         loss = (model(noisy, steps, classes) - noise).square().mean()
@@ -110,8 +110,7 @@ def drawn(model: UNet, classes: Tensor, side: int, steps: int, weight: float) ->
 
     @jit
     def step(x: Tensor, at: Tensor, now: Tensor, then: Tensor) -> Tensor:
-        told = model(x.cat(x), at, classes.cat(nobody))
-        with_class, without = told.chunk(2)
+        with_class, without = model(x.cat(x), at, classes.cat(nobody)).chunk(2)
         noise = without + (with_class - without) * weight
         clean = ((x - noise * (1 - now).sqrt()) / now.sqrt()).clamp(-1, 1)
         noise = (x - clean * now.sqrt()) / (1 - now).sqrt()
