@@ -6,7 +6,7 @@
 Three stages of residual blocks (He et al. 2015), images mirrored at random, and a learning rate
 that rises and falls (Smith 2017). One jitted step is all of it in one native program.
 
-Reached: REACHED
+Reached with seed 0 after 6 epochs: 93.21 % of the test images (Fashion-MNIST).
 """
 
 from __future__ import annotations
