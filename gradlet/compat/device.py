@@ -15,8 +15,7 @@ class Name(str):
     __slots__ = ()
 
     def __new__(cls, name: str) -> Name:
-        short = get_device(name).name.removeprefix("torch:").removesuffix(":0")
-        return super().__new__(cls, short.upper())
+        return super().__new__(cls, _short(get_device(name).name).upper())
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, str):
@@ -30,7 +29,8 @@ class Name(str):
 
 
 def _short(name: str) -> str:
-    return name.lower().removeprefix("torch:").removesuffix(":0")
+    name = name.lower()
+    return name if name == "torch:cpu" else name.removeprefix("torch:").removesuffix(":0")
 
 
 class Opened:

@@ -52,7 +52,7 @@ class DTypes:
     @property
     def default_float(self) -> DType:
         """The type of Python's floats; can be set."""
-        return own.default_float()
+        return own.current_float()
 
     def is_float(self, dtype: DType) -> bool:
         """Whether it is one of the floats."""

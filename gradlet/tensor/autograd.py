@@ -60,7 +60,7 @@ class Autograd(Hooked):
                 "use grad(f) inside, or backward() outside"
             )
         leaves = _leaves_in(order)
-        _refuse_overwritten(order)
+        _refuse_overwritten(order, leaves)
         watch = Watch(order)
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
         places = [watch.place.get(cell.node, cell.node) for cell in wanted]
@@ -247,9 +247,10 @@ def note_overwritten(leaf: Core) -> None:
         _overwritten.add(leaf.node)
 
 
-def _refuse_overwritten(order: list[Node]) -> None:
+def _refuse_overwritten(order: list[Node], leaves: list[Core]) -> None:
     """Raises if a gradient would go to what a trained leaf no longer holds."""
     gone = {n for n in order if n.op is ops.BUFFER and n in _overwritten}
+    gone -= {leaf.node for leaf in leaves}  # a recording that failed has put it back
     if gone and order[-1] in _carriers(order, gone):
         shapes = ", ".join(sorted({str(n.shape) for n in gone}))
         raise GradientError(

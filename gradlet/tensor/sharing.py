@@ -186,8 +186,6 @@ def _put_back(root: Node, value: Node, moves: Sequence[Move]) -> Node:
 
 def overwrite(x: Node, value: Node, spans: Sequence[tuple[int, int, int]]) -> Node:
     """`x` with `value` at the elements that a slice takes."""
-    if value.shape == x.shape:
-        return value
     widths = []
     for extent, count, (start, _, step) in zip(x.shape, value.shape, spans, strict=True):
         covered = start + (count - 1) * step + 1 if count else start

@@ -1,3 +1,20 @@
-"""Keeps pytest from importing the programs, which are for `test_programs.py` to run."""
+"""Keeps pytest from importing the programs, and counters from counting in other tests."""
 
-collect_ignore = ["programs"]
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gradlet.runtime import observe
+
+collect_ignore = ["programs"]  # which are for `test_programs.py` to run
+
+
+@pytest.fixture(autouse=True)
+def counting() -> Iterator[None]:
+    from gradlet.compat.counters import GlobalCounters
+
+    observe.recorder = GlobalCounters
+    yield
+    observe.recorder = None
