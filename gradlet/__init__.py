@@ -10,9 +10,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gradlet import nn
 from gradlet.base import dtypes
 from gradlet.compat import install_as_tinygrad
 from gradlet.engine.trace import VmapError
@@ -32,6 +31,9 @@ from gradlet.transforms import (
     vmap,
 )
 
+if TYPE_CHECKING:
+    from gradlet import nn
+
 __all__ = [
     "GradientError", "JitError", "Tensor", "VmapError", "checkpoint", "custom_vjp", "dtypes",
     "explain", "grad", "hessian", "install_as_tinygrad", "jacfwd", "jacobian", "jit", "jvp", "nn",
@@ -44,6 +46,8 @@ _LAZY = {"explain": "gradlet.engine.explain", "profile": "gradlet.engine.profile
 
 
 def __getattr__(name: str) -> Any:
+    if name == "nn":
+        return importlib.import_module("gradlet.nn")
     if name not in _LAZY:
         raise AttributeError(f"module 'gradlet' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,6 +1,7 @@
 """The shape of the program itself: who imports whom, who reads the environment, how long files are.
 
     base < ir < {grad, schedule, lower} < render < runtime < engine < tensor < transforms < jit < nn
+        < compat
 
 Each folder may import those to its left; the three in braces do not import each other. The files
 directly in `gradlet/` stand above all folders.
@@ -34,12 +35,13 @@ RANKS = {
     "transforms": 7,
     "jit": 8,
     "nn": 9,
+    "compat": 10,
 }
 TOP = ""
 MAY_IMPORT_IN_FUNCTIONS = {"runtime", "nn", TOP}
 ONLY_READER_OF_ENVIRONMENT = "gradlet.base.settings"
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
-HEAVY = {"torch", "matplotlib", "rich", "sklearn", "llvmlite", "scipy", "pandas"}
+HEAVY = {"torch", "matplotlib", "rich", "sklearn", "llvmlite", "scipy", "pandas", "wgpu"}
 
 
 def module_name(path: Path) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gradlet import Tensor
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 HEADINGS = [
@@ -23,7 +25,7 @@ HEADINGS = [
 ]
 LINKS = [
     (page, link)
-    for page in sorted(DOCS.glob("*.md"))
+    for page in sorted(DOCS.rglob("*.md"))
     for link in sorted(set(re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))))
 ]
 
@@ -66,7 +68,7 @@ def test_links_lead_somewhere(page: Path, link: str) -> None:
 # In the text, a name in backquotes behind a link names something in that file.
 NAMED = [
     (page, link, name)
-    for page in sorted(DOCS.glob("*.md"))
+    for page in sorted(DOCS.rglob("*.md"))
     for name, link in re.findall(r"\[`(\w+)`\]\(([^)#:]+\.py)\)", page.read_text(encoding="utf-8"))
 ]
 
@@ -77,21 +79,9 @@ def test_names_stand_in_the_files_they_link_to(page: Path, link: str, name: str)
     assert re.search(rf"^(    )?((def|class) {name}\b|{name}\b.*=)", text, re.MULTILINE)
 
 
-EXAMPLES = [
-    (page, code)
-    for page in sorted(DOCS.glob("*.md"))
-    for code in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-]
-
-
-@pytest.mark.parametrize(("page", "code"), EXAMPLES, ids=[page.name for page, _ in EXAMPLES])
-def test_examples_run(page: Path, code: str) -> None:
-    exec(compile(code, str(page), "exec"), {})
-
-
 SNIPPETS = [
     (page, number, snippet)
-    for page in sorted(DOCS.glob("*.md"))
+    for page in sorted(DOCS.rglob("*.md"))
     for number, snippet in enumerate(
         re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     )
@@ -103,3 +93,30 @@ SNIPPETS = [
 )
 def test_snippets_of_the_pages_run(page: Path, number: int, snippet: str) -> None:
     exec(compile(snippet, f"{page.name}, snippet {number}", "exec"), {"__name__": "__main__"})
+
+
+def test_the_index_leads_to_every_page() -> None:
+    text = (DOCS / "README.md").read_text(encoding="utf-8")
+    linked = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#:]+)\)", text)}
+    assert linked >= {page for page in DOCS.rglob("*.md") if page.name != "README.md"}
+
+
+def test_every_name_of_tensor_is_on_one_page() -> None:
+    """In a table; a method in place goes with the method that it is the form of."""
+    listed = [
+        name
+        for page in sorted((DOCS / "tensor").glob("*.md"))
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ")
+        for name in re.findall(r"`(\w+)`", line)
+    ]
+    assert sorted(listed) == sorted(set(listed)), "a name is on two pages"
+    names = {name for name in dir(Tensor) if not name.startswith("_")} | {"default_dtype"}
+    in_place = {name for name in names if name.endswith("_") and name[:-1] in names}
+    assert set(listed) - in_place == names - in_place
+
+
+def test_what_there_is_not_is_not_there() -> None:
+    section = (DOCS / "coming.md").read_text(encoding="utf-8").split("## What there is not\n")[1]
+    names = set(re.findall(r"`(\w+)`", section))
+    assert len(names) > 20 and not [name for name in names if hasattr(Tensor, name)]

@@ -75,13 +75,13 @@ def test_mnist_learns_the_same_on_other_devices(tmp_path: Path) -> None:
         assert short_mnist(device, tmp_path) == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent in another way there")
 def listen_to_ctrl_c() -> None:
     """A shell that runs the tests in the background makes its children ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent in another way there")
 def test_ctrl_c_saves_what_was_learned(tmp_path: Path) -> None:
     arguments = ("--dataset", "digits", "--epochs", 1000, "--out", tmp_path)
     process = subprocess.Popen(
@@ -140,3 +140,35 @@ def test_embeddings_find_what_means_the_same() -> None:
     assert "cosine 0.6888: A man is eating food. / Someone is having a meal." in done.stdout
     best = re.findall(r"^[a-z ]+\n  [\d.]+  (.*)$", done.stdout, re.MULTILINE)
     assert [sentence.split()[0] for sentence in best] == ["Bake", "A"]  # bread, and a vaccine
+
+
+# The other examples, on digits
+
+
+@pytest.mark.slow
+def test_a_residual_network_learns(tmp_path: Path) -> None:
+    out = tmp_path / "resnet.safetensors"
+    done = run("resnet.py", "--dataset", "digits", "--epochs", 3, "--out", out)
+    assert done.returncode == 0, done.stderr
+    accuracy = re.findall(r"test accuracy ([\d.]+)%", done.stdout)
+    assert float(accuracy[-1]) > 90
+    assert "blocks.2.project.0.weight" in safe_load(out)
+
+
+@pytest.mark.slow
+def test_noise_is_taken_away(tmp_path: Path) -> None:
+    done = run("denoise.py", "--dataset", "digits", "--epochs", 6, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"test images: ([\d.]+) with noise, ([\d.]+) restored", done.stdout)
+    assert found is not None and float(found[2]) < 0.3 * float(found[1])
+    assert (tmp_path / "denoised.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_diffusion_model_draws(tmp_path: Path) -> None:
+    picture = tmp_path / "drawn.png"
+    done = run("diffusion.py", "--dataset", "digits", "--epochs", 4, "--out", picture)
+    assert done.returncode == 0, done.stderr
+    errors = [float(x) for x in re.findall(r"error ([\d.]+)", done.stdout)]
+    assert errors[-1] < 0.5 * errors[0]
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -17,13 +17,28 @@ import os
 import sys
 from pathlib import Path
 
+_chosen: str | None = None  # the device that a program has chosen meanwhile
+
 
 def device_name() -> str:
     """The device that new tensors get, as the user wrote it."""
-    for variable in ("GRADLET_DEVICE", "TESOR_SET_DEVICE", "TENSOR_SET_DEVICE"):
-        if name := os.environ.get(variable):
+    if _chosen is not None:
+        return _chosen
+    for key in ("GRADLET_DEVICE", "TESOR_SET_DEVICE", "TENSOR_SET_DEVICE"):
+        if name := os.environ.get(key):
             return name
     return "cpu"
+
+
+def choose_device(name: str | None) -> None:
+    """Has new tensors get another device, whatever the environment says; None takes it back."""
+    global _chosen
+    _chosen = name
+
+
+def variable(key: str) -> str | None:
+    """A variable that is not gradlet's, for a script that asks for it as tinygrad would."""
+    return os.environ.get(key)
 
 
 def threads() -> int | None:

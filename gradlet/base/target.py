@@ -19,10 +19,10 @@ class Target:
     """Kind of device, such as `cpu`."""
 
     cpu: str
-    """LLVM's name of the processor, such as `znver4` or `apple-m1`."""
+    """LLVM's name of the processor, such as `znver4` or `apple-m1`, or an adapter's own."""
 
     features: str
-    """LLVM's instruction-set flags, such as `+avx2,+fma,-avx512f`."""
+    """LLVM's instruction-set flags, such as `+avx2,+fma,-avx512f`, or WebGPU's features."""
 
     vector_bytes: int
     """Bytes in one vector register."""
@@ -41,6 +41,18 @@ class Target:
 
     triple: str = ""
     """LLVM's name of architecture and system; empty for those of this process."""
+
+    workgroup: int = 0
+    """How many invocations of a graphics processor share memory; 0 where threads run kernels."""
+
+    shared_bytes: int = 0
+    """Bytes of the memory that a workgroup shares."""
+
+    max_buffers: int = 0
+    """How many arrays a kernel may touch; 0 for any number."""
+
+    binding_bytes: int = 0
+    """The largest piece of an array that a kernel may be given at once; 0 for any size."""
 
     def lanes(self, itemsize: int) -> int:
         """How many elements of `itemsize` bytes fit into one vector register."""

@@ -11,19 +11,20 @@ import numpy as np
 from gradlet.base import settings
 from gradlet.base.target import Target
 from gradlet.engine import search, stored
+from gradlet.engine.lowering import indexed_axes, linear_program
+from gradlet.engine.shaders import compile_shaders
 from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel
-from gradlet.ir.node import Node, topological
+from gradlet.ir.node import Node
 from gradlet.ir.verify import verify_graph
-from gradlet.lower.choose import DEFAULT, Tiles, lower
-from gradlet.lower.decompose import decompose
-from gradlet.lower.linear import LinearProgram, linearize, private_bytes
-from gradlet.lower.verify import verify_linear, verify_loops
+from gradlet.lower.choose import DEFAULT, Tiles
+from gradlet.lower.linear import LinearProgram, private_bytes
 from gradlet.render import llvm
 from gradlet.runtime import observe
 from gradlet.runtime.cpu.compiler import LoadedObject
 from gradlet.runtime.cpu.device import Call, CpuDevice, CpuProgram, Launch
 from gradlet.runtime.device import Device, Executable, Interpreter
+from gradlet.runtime.webgpu.device import WebGpuDevice
 from gradlet.schedule.memory import lifetimes, place
 from gradlet.schedule.plan import Schedule, Step
 from gradlet.schedule.schedule import schedule
@@ -49,6 +50,8 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
         verify_graph(sinks)
     if isinstance(device, Interpreter):
         return device.compile(sinks, params)
+    if isinstance(device, WebGpuDevice):
+        return compile_shaders(device, sinks, params)
     assert isinstance(device, CpuDevice), f"no compiler for {device.name}"
     indexed = indexed_axes(sinks)
     plain = not (settings.verify() or settings.search())
@@ -129,26 +132,6 @@ def _trials(
         for compiled in _compile(device, [(kernel, tiles) for tiles in forms])
     ]
     return [partial(program, memories) for program in programs]
-
-
-def linear_program(kernel: Kernel, target: Target, tiles: Tiles = DEFAULT) -> LinearProgram:
-    """The kernel's loops chosen, transformed and written out as instructions."""
-    body = decompose(lower(kernel, target, tiles))
-    program = linearize(body, kernel.params)
-    if settings.verify():
-        verify_loops(body)
-        verify_linear(program)
-    return program
-
-
-def indexed_axes(sinks: Sequence[Node]) -> list[tuple[str, tuple[int, ...], int]]:
-    """(op, shape, axis) for every axis that a gather or scatter of the graph indexes."""
-    return [
-        (current.op.name.lower(), current.src[0].shape, axis)
-        for current in topological(sinks)
-        if current.op in (ops.GATHER, ops.SCATTER)
-        for axis in range(len(current.src) - (1 if current.op is ops.GATHER else 2))
-    ]
 
 
 def _assemble(

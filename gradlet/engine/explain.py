@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from gradlet.engine.compile import (
 )
 from gradlet.engine.costs import compulsory_bytes, float_operations
 from gradlet.engine.program import Capture, capture
+from gradlet.engine.shaders import plan_shaders, shaders_of
 from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel, Nest
 from gradlet.ir.node import Node
@@ -29,6 +30,7 @@ from gradlet.runtime.cpu.compiler import assembly
 from gradlet.runtime.cpu.device import CpuDevice, CpuProgram
 from gradlet.runtime.cpu.limits import measured_once
 from gradlet.runtime.device import Device, Executable, get_device
+from gradlet.runtime.webgpu.device import WebGpuDevice
 from gradlet.schedule.plan import Schedule
 from gradlet.schedule.schedule import schedule
 
@@ -103,6 +105,10 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
     """The text under each heading, made just before it is printed."""
     sinks, params = graph.canonical(nodes)
     yield f"1. Graph\n\n{_cut(show_graph(sinks), full)}\n"
+    if isinstance(device, WebGpuDevice):
+        yield from _shader_sections(plan_shaders(device.target, sinks, params), device, full)
+        yield f"7. Time\n\n{_timing(compile_program(device, sinks, params), graph)}"
+        return
     if not isinstance(device, CpuDevice):
         program = compile_program(device, sinks, params)
         yield (
@@ -138,9 +144,19 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
     yield "\n".join(["7. Time", "", _timing(program, graph), *costs])
 
 
-def _listed(
-    heading: str, plan: Schedule, kernels: dict[Kernel, CompiledKernel], texts: Sequence[str]
-) -> str:
+def _shader_sections(plan: Schedule, device: WebGpuDevice, full: bool) -> Iterator[str]:
+    """What becomes of a graph on a graphics processor, where WGSL is all that we see."""
+    steps = [_cut(show_step(number, plan), full) for number in range(len(plan.steps))]
+    yield "\n".join(["2. Kernels\n", *steps, ""])
+    kernels = list(dict.fromkeys(native_kernels(plan)))
+    trees = [_cut(show_loops(kernel, device.target), full) for kernel in kernels]
+    yield _listed("3. Loops", plan, kernels, trees)
+    shaders = [shaders_of(kernel, device.target) for kernel in kernels]
+    texts = [_cut("\n".join(s.text for s in found), full) for found in shaders]
+    yield _listed("5. WGSL", plan, kernels, texts)
+
+
+def _listed(heading: str, plan: Schedule, kernels: Iterable[Kernel], texts: Sequence[str]) -> str:
     """One text for each different kernel, below the numbers of the steps that run it."""
     parts = [f"{heading}\n"]
     for kernel, text in zip(kernels, texts, strict=True):

@@ -48,20 +48,21 @@ def profile() -> Iterator[Profile]:
     >>> seen.counters["programs run"], seen.kernels[0].calls
     (1, 1)
     """
-    if observe.recorder is not None:
+    others = observe.recorder
+    if isinstance(others, Profile):
         raise RuntimeError("profile: another profile is being made; only one can be at a time")
     if not hasattr(time, "CLOCK_MONOTONIC"):
         raise RuntimeError("profile: this system has no clock that kernels could read")
     device = get_device("cpu")
     assert isinstance(device, CpuDevice)
-    made = Profile(device)
+    made = Profile(device, others)
     pool.reset_peak()
     device.workers.begin_log(_MOST_CHUNKS)
     observe.recorder = made
     try:
         yield made
     finally:
-        observe.recorder = None
+        observe.recorder = others
         made.end()
         device.workers.end_log()
 
@@ -108,11 +109,12 @@ class Profile:
         seconds: how long the profile lasted.
     """
 
-    def __init__(self, device: CpuDevice) -> None:
+    def __init__(self, device: CpuDevice, others: observe.Recorder | None = None) -> None:
         self.kernels: list[KernelTime] = []
         self.counters: Counter[str] = Counter()
         self.seconds = 0.0
         self._device = device
+        self._others = others  # who counts programs all the time
         self._lock = threading.Lock()
         self._began = time.perf_counter_ns()
         self._programs: list[CpuProgram] = []
@@ -125,6 +127,8 @@ class Profile:
 
     def ran(self, program: object, begin: int, end: int) -> None:
         """A program has run on the CPU device."""
+        if self._others is not None:
+            self._others.ran(program, begin, end)
         assert isinstance(program, CpuProgram)
         chunks, lost = self._device.workers.take_log()
         with self._lock:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import weakref
 from collections.abc import Sequence
 from typing import Protocol
 
 from gradlet.engine import trace
-from gradlet.engine.compile import compile_program
 from gradlet.engine.program import Capture, capture
 from gradlet.ir import ops
 from gradlet.ir.node import Node
@@ -36,6 +36,13 @@ def live() -> list[Holder]:
 
 
 _programs: dict[tuple, Executable] = {}
+
+
+def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node]) -> Executable:
+    """As in `engine/compile.py`, which is loaded when there is something to compute."""
+    compiler = importlib.import_module("gradlet.engine.compile")
+    made: Executable = compiler.compile_program(device, sinks, params)
+    return made
 
 
 def realize(nodes: Sequence[Node], device: Device) -> None:

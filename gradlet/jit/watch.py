@@ -6,7 +6,9 @@ are there when it runs again, and it is used only if all else is as it was.
 
 from __future__ import annotations
 
+import dis
 import functools
+import inspect
 import sys
 import types
 import weakref
@@ -17,6 +19,7 @@ from typing import Any
 from gradlet.tensor.core import Core
 from gradlet.tensor.nested import PLAIN
 
+_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
 _EMPTY = object()  # what a cell holds before it holds anything
 _LIBRARIES = ("site-packages", "dist-packages")
 _OWN = str(Path(__file__).resolve().parent.parent)
@@ -189,7 +192,8 @@ def _of_function(function: types.FunctionType) -> Iterator[Any]:
     if function.__closure__:
         yield Cells(f"the closure of {name}", function.__code__.co_freevars, function.__closure__)
     held = function.__globals__
-    names = [n for n in _names(function.__code__) if n in held and _can_change(held[n])]
+    named = dict.fromkeys(_names(function.__code__))
+    names = [n for n in named if n in held and _can_change(held[n])]
     if names:
         yield Globals(f"the globals of {name}", held, names)
 
@@ -219,8 +223,8 @@ def _slot_names(cls: type) -> list[str]:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """All names that a function and those inside it look up."""
-    yield from code.co_names
+    """All global variables that a function and those inside it read or write."""
+    yield from (i.argval for i in dis.get_instructions(code) if i.opname in _GLOBAL)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)
@@ -236,7 +240,8 @@ def _can_change(value: Any) -> bool:
 def _is_library(value: type | types.FunctionType) -> bool:
     """Whether a function or class is gradlet's own, Python's or of an installed package."""
     if isinstance(value, types.FunctionType):
-        file = value.__code__.co_filename
+        innermost = inspect.unwrap(value)  # what `contextlib` wrapped, where that is a decorator
+        file = getattr(innermost, "__code__", value.__code__).co_filename
     else:
         if _is_standard(value):
             return True

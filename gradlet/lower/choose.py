@@ -2,7 +2,8 @@
 
 There are four shapes of work: *maps* compute each element from few others, *reductions* fold
 many elements into one, *scans* keep each of a reduction's steps, and *contractions* are sums of
-products in which every operand is used again and again. Each has its recipe in a file of its own.
+products in which every operand is used again and again. Each has its recipe in a file of its own,
+and so has a processor whose threads come in workgroups.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gradlet.ir.ops import Op
 from gradlet.lower.collapse import collapse
 from gradlet.lower.contraction import contraction_phases, padded
 from gradlet.lower.group import lower_group
+from gradlet.lower.invocations import invocation_phases
 from gradlet.lower.loops import Body, Loop
 from gradlet.lower.maps import map_phases, spread_over_threads, work
 from gradlet.lower.partial_sums import split_sum
@@ -70,7 +72,8 @@ def parts(nests: Sequence[Nest | Group], target: Target) -> Iterator[Nest | Grou
         if isinstance(nest, Nest):
             found = by_residue(nest)
             if len(found) == 1:
-                found = split_sum(nest, target) or by_piece(nest)
+                summed = None if target.workgroup else split_sum(nest, target)
+                found = summed or by_piece(nest)
             if len(found) == 1:
                 found = ()
         if found:
@@ -98,6 +101,8 @@ def _choice(nest: Nest | Group, target: Target, tiles: Tiles) -> Choice:
     if isinstance(nest, Group):
         phases = spread_over_threads(lower_group(nest, target, _lower_nest))
         return Choice("rows", None, phases)
+    if target.workgroup:
+        return Choice("invocations", None, invocation_phases(nest, target))
     contraction = contraction_of(nest)
     if contraction is not None:
         found = contraction_phases(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
@@ -15,7 +16,9 @@ from gradlet.lower import float8, power, transcendental, trigonometry
 from gradlet.lower.loops import Assign, Body, map_assigns
 from gradlet.lower.transforms import rewrite_expression
 
-_FUNCTIONS: dict[Op, Callable[..., Node]] = {
+Function = Callable[..., Node]
+
+_FUNCTIONS: dict[Op, Function] = {
     ops.EXP: transcendental.exp,
     ops.EXP2: transcendental.exp2,
     ops.LOG: transcendental.log,
@@ -28,28 +31,40 @@ _FUNCTIONS: dict[Op, Callable[..., Node]] = {
 }
 
 
-def decompose(body: Body) -> Body:
-    """The tree with every value in ops that the renderers have."""
+_ALONE: dict[Op, Function] = {
+    ops.SIN: partial(trigonometry.sin, alone=True),
+    ops.COS: partial(trigonometry.cos, alone=True),
+    ops.POW: partial(power.pow_, alone=True),
+}
+
+
+def decompose(body: Body, alone: bool = False) -> Body:
+    """The tree with every value in ops that the renderers have.
+
+    Args:
+        alone: there is neither float64 nor a C library.
+    """
+    rule = partial(_rule, _FUNCTIONS | _ALONE if alone else _FUNCTIONS)
 
     def change(a: Assign) -> Body:
-        at = tuple(rewrite_expression(i, _rule) for i in a.at)
-        return (replace(a, at=at, value=rewrite_expression(a.value, _rule)),)
+        at = tuple(rewrite_expression(i, rule) for i in a.at)
+        return (replace(a, at=at, value=rewrite_expression(a.value, rule)),)
 
     return map_assigns(body, change)
 
 
-def _rule(current: Node, src: tuple[Node, ...]) -> Node:
+def _rule(functions: dict[Op, Function], current: Node, src: tuple[Node, ...]) -> Node:
     op = current.op
     if op is ops.CAST and (src[0].dtype.is_storage or current.dtype.is_storage):
         return _by_float32(src[0], current.dtype)
     if op.elementwise and any(_is_half(s.dtype) for s in src) and op is not ops.BITCAST:
-        return _half(current, src)
+        return _half(functions, current, src)
     if op is ops.CAST and _is_half(current.dtype):
         return _to_half(src[0], current.dtype)
     if op is ops.DIV and current.arg == "reciprocal":
         return mul(src[0], div(full_like(src[1], 1), src[1]))
-    if op in _FUNCTIONS:
-        return _FUNCTIONS[op](*src)
+    if op in functions:
+        return functions[op](*src)
     return index.rebuild(current, src)
 
 
@@ -72,7 +87,7 @@ def _to_half(x: Node, dtype: DType) -> Node:
     return x if x.dtype is dtype else cast(cast(x, dtypes.float32), dtype)
 
 
-def _half(current: Node, src: tuple[Node, ...]) -> Node:
+def _half(functions: dict[Op, Function], current: Node, src: tuple[Node, ...]) -> Node:
     """An operation on 16-bit floats, computed in float32 and rounded once."""
     wide = tuple(cast(s, dtypes.float32) if _is_half(s.dtype) else s for s in src)
     if current.op is ops.CAST:
@@ -82,5 +97,5 @@ def _half(current: Node, src: tuple[Node, ...]) -> Node:
             else _to_half(wide[0], current.dtype)
         )
     dtype = dtypes.float32 if _is_half(current.dtype) else current.dtype
-    widened = _rule(node(current.op, wide, current.arg, dtype, ()), wide)
+    widened = _rule(functions, node(current.op, wide, current.arg, dtype, ()), wide)
     return cast(widened, current.dtype) if _is_half(current.dtype) else widened

@@ -161,9 +161,12 @@ _ROOT_HALF = {dtypes.float32: 0x3F3504F3, dtypes.float64: 0x3FE6A09E667F3BCD}
 
 
 def head(x: Node) -> Node:
-    """The leading half of a float64's bits: products of two heads are exact.
+    """The leading half of a float's bits: products of two heads are exact.
 
     What is left, x - head(x), may be computed with or without rounding x first: it is then
     only nearer to the truth.
     """
-    return bitcast(masked(bits_of(x), -(1 << 32)), x.dtype)
+    return bitcast(masked(bits_of(x), -(1 << _TAIL[x.dtype])), x.dtype)
+
+
+_TAIL = {dtypes.float32: 12, dtypes.float64: 32}

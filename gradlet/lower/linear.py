@@ -17,8 +17,8 @@ from gradlet.ir import index, ops
 from gradlet.ir.node import Node, topological
 from gradlet.lower.loops import Assign, Body, Loop, assigns, rename
 
-LOOP, END, READ, READ_STRIDED, PREFETCH, WRITE, STREAM, CHECK = (
-    "loop", "end", "read", "read_strided", "prefetch", "write", "stream", "check",
+LOOP, END, READ, READ_STRIDED, PREFETCH, WRITE, STREAM, CHECK, BARRIER = (
+    "loop", "end", "read", "read_strided", "prefetch", "write", "stream", "check", "barrier",
 )  # fmt: skip
 BROADCAST, LANE_NUMBERS, REDUCE_LANES, PREFIX_LANES, SHUFFLE_LANES = (
     "broadcast", "lane_numbers", "reduce_lanes", "prefix_lanes", "shuffle_lanes",
@@ -48,7 +48,7 @@ class Instruction:
     and writes take (address[, mask]) and (address, value); an address without lanes is where a
     vector starts. The lanes of a strided read, whose `arg` is (array, step), lie `step` elements
     apart. What is prefetched may lie outside the array. `stream` is a write of whole cache lines
-    past the caches.
+    past the caches. At a `barrier` the invocations of a workgroup wait for each other.
     """
 
     op: Any
@@ -59,12 +59,17 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Phase:
-    """Instructions for iterations [begin, end) of a loop of `extent`, run as one function."""
+    """Instructions for iterations [begin, end) of a loop of `extent`, run as one function.
+
+    Where `invocations` of a workgroup share an iteration, `invocation` is the number of each.
+    """
 
     extent: int
     instructions: tuple[Instruction, ...]
     counter: Value
     locals: tuple[Node, ...]
+    invocations: int = 1
+    invocation: Value | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,7 @@ class _Linearizer:
         self.lane_counter: Node | None = None
         self.lanes = 0
         self.lane_counters: set[Node] = set()  # of the vector loops so far
+        self.invocation: Node | None = None
         self.momentary: dict[Node, Value] = {}  # values that the next assignment may change
         self.volatile: dict[Node, bool] = {}
 
@@ -150,7 +156,11 @@ class _Linearizer:
             self.run(self.body)
         local = tuple(x for x in dict.fromkeys(a.target for a in assigns(self.body))
                       if x.op is ops.LOCAL)  # fmt: skip
-        return Phase(extent, tuple(self.scopes[0].instructions), counter, local)
+        made = tuple(self.scopes[0].instructions)
+        if self.invocation is None:
+            return Phase(extent, made, counter, local)
+        shared = self.find(self.invocation)
+        return Phase(extent, made, counter, local, self.invocation.arg[1], shared)
 
     def value(self, dtype: DType, lanes: int = 0) -> Value:
         self.count += 1
@@ -175,6 +185,11 @@ class _Linearizer:
                 self.run(statement.body)
                 self.lane_counter, self.lanes = None, 0
                 self.lane_counters.add(statement.counter)
+            elif statement.kind == "invocation":
+                self.invocation = statement.counter
+                self.scopes[0].known.setdefault(statement.counter, self.value(dtypes.index))
+                self.run(statement.body)
+                self.now(BARRIER, (), None, 0)
             else:
                 self.forget_lanes(statement.counter)
                 counter = self.value(dtypes.index)

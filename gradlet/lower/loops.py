@@ -42,7 +42,8 @@ class Loop:
     """`body` for each value of `counter`, a RANGE node.
 
     `kind` is `serial`, `parallel` (iterations spread over threads; outermost only), `unroll`
-    (written out) or `vector` (all iterations at once, one a lane; innermost only).
+    (written out), `vector` (all iterations at once, one a lane; innermost only) or `invocation`
+    (all at once, by the invocations of a workgroup; the next statement waits for all of them).
     Each iteration of a serial or parallel loop with `ahead` asks the cache for the vectors that
     the one so many iterations later reads, which changes nothing but the time it takes.
     """

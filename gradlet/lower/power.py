@@ -1,8 +1,9 @@
 """x to the y of float32 and float64 in elementwise ops, with all special cases of C's pow.
 
 x**y is 2**(y log2 |x|), and that exponent must be known to more digits than the type has: float32
-goes by way of float64, and float64 carries sums of two numbers, products of whose first are exact
-(the method of FDLIBM's e_pow.c, 1993). Coefficients are minimax fits made for gradlet.
+goes by way of float64, where there is such a type, and otherwise sums of two numbers are carried,
+products of whose first are exact (the method of FDLIBM's e_pow.c, 1993). Coefficients are minimax
+fits made for gradlet.
 """
 
 from __future__ import annotations
@@ -45,15 +46,23 @@ _LOG = (  # (3 atanh(s) / s - 3 - z) / z**2, a function of z = s**2, to 2**-73
     0.5999999999999996, 0.4285714285716795, 0.3333333332623364, 0.2727272831437355,
     0.23076834688702647, 0.20004500233427322, 0.17511732729728088, 0.17987682824203335,
 )  # fmt: skip
-# 2 / (3 ln 2), its head and what that leaves.
-_SCALE, _SCALE_HEAD, _SCALE_TAIL = 0.9617966939259756, 0.961796760559082, -6.663310642634338e-08
+# 2 / (3 ln 2), for each type a head of it and what that leaves.
+_SCALE = 0.9617966939259756
+_SCALE_PARTS = {
+    dtypes.float32: (0.961669921875, 0.00012677205097561394),
+    dtypes.float64: (0.961796760559082, -6.663310642634338e-08),
+}
+_LARGEST_POWER = {dtypes.float32: 200.0, dtypes.float64: 1100.0}  # of 2, and more than there is
 
 
-def pow_(x: Node, y: Node) -> Node:
-    """x to the y. An exponent beyond 2**66 only says whether the result is 0, 1 or inf."""
+def pow_(x: Node, y: Node, alone: bool = False) -> Node:
+    """x to the y; `alone` without float64 where x is none.
+
+    An exponent beyond 2**66 only says whether the result is 0, 1 or inf.
+    """
     base = magnitude(x)
     bounded = clamp(y, -(2.0**66), 2.0**66)
-    power = _power_float32 if x.dtype is dtypes.float32 else _power_float64
+    power = _power_in_parts if alone or x.dtype is dtypes.float64 else _power_float32
     return _special(x, base, y, power(base, bounded))
 
 
@@ -68,19 +77,20 @@ def _power_float32(base: Node, y: Node) -> Node:
     return cast(bitcast(scaled, dtypes.float64), dtypes.float32)
 
 
-def _power_float64(base: Node, y: Node) -> Node:
+def _power_in_parts(base: Node, y: Node) -> Node:
     """base**y for positive finite base: y (high + low) with log2 base = high + low."""
-    high, low = _log2_float64(base)
+    high, low = _log2_in_parts(base)
     y_head = head(y)
     rest = add(mul(sub(y, y_head), high), mul(y, low))
     leading = mul(y_head, high)
-    n, whole = nearest_whole(clamp(add(leading, rest), -1100.0, 1100.0))
+    largest = _LARGEST_POWER[y.dtype]
+    n, whole = nearest_whole(clamp(add(leading, rest), -largest, largest))
     r = clamp(add(sub(leading, n), rest), -1.0, 1.0)  # outside only if the result is 0 or inf
     return power_of_two(r, whole)
 
 
-def _log2_float64(base: Node) -> tuple[Node, Node]:
-    """log2 of a positive finite float64 as a head and the rest, together to some 65 bits.
+def _log2_in_parts(base: Node) -> tuple[Node, Node]:
+    """log2 of a positive finite number as a head and the rest, of a float64 to some 65 bits.
 
     ln m = 2 s (1 + z/3 + z**2 R(z) / 3) for s = f / (2 + f), z = s**2 and f = m - 1. Wherever a
     head is taken the rest is computed from the exact product of heads.
@@ -102,8 +112,9 @@ def _log2_float64(base: Node) -> tuple[Node, Node]:
     product_tail = add(mul(s_tail, t_head), mul(t_tail, s))
     p_head = head(add(product, product_tail))
     p_tail = sub(product_tail, sub(p_head, product))
-    scaled = times(p_head, _SCALE_HEAD)
-    scaled_tail = add(times(p_head, _SCALE_TAIL), times(p_tail, _SCALE))
+    scale_head, scale_tail = _SCALE_PARTS[base.dtype]
+    scaled = times(p_head, scale_head)
+    scaled_tail = add(times(p_head, scale_tail), times(p_tail, _SCALE))
     high = head(add(add(scaled, scaled_tail), e))
     return high, sub(scaled_tail, sub(sub(high, e), scaled))
 

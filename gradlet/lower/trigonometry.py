@@ -15,6 +15,7 @@ from gradlet.base import dtypes
 from gradlet.ir import ops
 from gradlet.ir.build import add, binary, bitcast, cast, full_like, mul, sub, unary
 from gradlet.ir.node import Node, node
+from gradlet.lower.circle import reduce_in_integers
 from gradlet.lower.floats import (
     FLOAT32,
     FORMATS,
@@ -69,25 +70,25 @@ _COSINE = {
 }  # fmt: skip
 
 
-def sin(x: Node) -> Node:
-    """The sine of x radians."""
-    return _sine(x, 0)
+def sin(x: Node, alone: bool = False) -> Node:
+    """The sine of x radians; `alone` without float64 and the C library."""
+    return _sine(x, 0, alone)
 
 
-def cos(x: Node) -> Node:
+def cos(x: Node, alone: bool = False) -> Node:
     """The cosine of x radians: the sine a quarter turn further on."""
-    return _sine(x, 1)
+    return _sine(x, 1, alone)
 
 
-def _sine(x: Node, further: int) -> Node:
+def _sine(x: Node, further: int, alone: bool) -> Node:
     """sin(x + further * pi/2)."""
     n, quarters = nearest_whole(x, 2 / math.pi)
     r = x
     for part in _HALF_PI[x.dtype]:
         r = sub(r, times(n, part))
     usual = _of_reduced(r, plus(quarters, further) if further else quarters)
-    if x.dtype is dtypes.float32:
-        r, quarters = _reduce_large(x)
+    if alone or x.dtype is dtypes.float32:
+        r, quarters = reduce_in_integers(x) if alone else _reduce_large(x)
         large = _of_reduced(r, plus(quarters, further) if further else quarters)
     else:
         large = unary(ops.COS if further else ops.SIN, x)  # as the C library has it

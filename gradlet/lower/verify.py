@@ -13,7 +13,7 @@ from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value, split
 from gradlet.lower.loops import Assign, Body, Loop, show
 
 _WRITES = (linear.WRITE, linear.STREAM)
-_KINDS = ("serial", "parallel", "unroll", "vector")
+_KINDS = ("serial", "parallel", "unroll", "vector", "invocation")
 _WITHIN = (ops.RANGE, ops.CONST, ops.CHECKED, ops.ACROSS, ops.PREFIX, ops.SHUFFLE)
 _ARRAYS = (ops.PARAM, ops.LOCAL, ops.PRIVATE, ops.SCRATCH)
 
@@ -96,7 +96,8 @@ class _PhaseCheck:
     def __init__(self, program: LinearProgram, phase: Phase) -> None:
         self.phase = phase
         self.arrays = {*program.params, *program.scratch, *phase.locals}
-        self.open: list[tuple[Value, set[Value]]] = [(phase.counter, set())]
+        given = set() if phase.invocation is None else {phase.invocation}
+        self.open: list[tuple[Value, set[Value]]] = [(phase.counter, given)]
         self.made: set[int] = set()
 
     def run(self) -> None:
@@ -133,6 +134,8 @@ class _PhaseCheck:
 
 def _mistyped(i: Instruction, arrays: set[Node]) -> str | None:
     """What is wrong with the arguments' dtypes and lanes."""
+    if i.op is linear.BARRIER:
+        return None
     if i.op in (linear.READ, linear.READ_STRIDED, linear.PREFETCH, *_WRITES):
         return _misused(i, arrays)
     result = i.result

@@ -11,3 +11,7 @@ register(
     "op by op with PyTorch, on torch:cpu, torch:cuda:0, torch:mps and torch:xpu",
     needs="torch", place="cpu",
 )  # fmt: skip
+register(
+    "webgpu", f"{_HERE}.webgpu.device:WebGpuDevice",
+    "graphics processors, compiled to WGSL", needs="wgpu",
+)  # fmt: skip

@@ -2,8 +2,8 @@
 
 An *interpreted* device runs a graph op by op through a table (the NumPy oracle, PyTorch). A
 *compiled* device gets kernels that the stages before it have scheduled, lowered and rendered (the
-CPU). Each is one folder or file of this package, registered in `__init__.py` by name and imported
-when it is first asked for.
+CPU, WebGPU). Each is one folder or file of this package, registered in `__init__.py` by name and
+imported when it is first asked for.
 """
 
 from __future__ import annotations

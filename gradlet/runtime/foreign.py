@@ -94,6 +94,38 @@ def to_torch(buffer: Buffer, copy: bool) -> Any:
     return memory.view(getattr(torch, buffer.dtype.name))
 
 
+def from_dlpack(source: Any, device: Device, copy: bool) -> Node:
+    """A BUFFER node with the elements of what knows DLPack."""
+    if _is_torch(device):
+        import torch
+
+        return from_torch(torch.from_dlpack(source), device, copy)
+    try:
+        array = np.from_dlpack(source)
+    except (BufferError, RuntimeError) as error:
+        raise ValueError(
+            f"from_dlpack: {type(source).__name__} cannot pass through NumPy ({error}); move it to "
+            "the CPU, and give a bfloat16 tensor of PyTorch to from_torch"
+        ) from error
+    return take(array, dtypes.from_numpy(array.dtype), device, copy)
+
+
+def exchanged(buffer: Buffer) -> Any:
+    """An array or a tensor of PyTorch in the memory of a filled buffer, which speaks DLPack.
+
+    Raises:
+        BufferError: NumPy has no such dtype, and PyTorch is not installed.
+    """
+    if not _is_torch(buffer.device) and buffer.dtype.numpy.isbuiltin == 1:
+        return view(buffer, copy=False)
+    try:
+        return to_torch(buffer, copy=False)
+    except ImportError:
+        raise BufferError(
+            f"DLPack: {buffer.dtype.name} needs PyTorch, which is not installed: pip install torch"
+        ) from None
+
+
 def _is_torch(device: Device) -> bool:
     return device.name.startswith("torch:")
 

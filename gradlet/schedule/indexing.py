@@ -57,6 +57,8 @@ class Indexer:
         return found
 
     def _element(self, x: Node, at: Indices, valid: Node) -> Node:
+        if 0 in x.shape:  # there is no valid index
+            return build.const(0, x.dtype)
         param = self._load(x)
         if param is not None:
             return load(param, at, valid)

@@ -47,3 +47,30 @@ def place(requests: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
         offsets[n] = at
     arena = max((offsets[n] + requests[n][2] for n in offsets), default=0)
     return [offsets[n] for n in range(len(requests))], arena
+
+
+def share(requests: Sequence[tuple[int, int, int]]) -> tuple[list[int], list[int]]:
+    """Gives arrays blocks of their own, which others get when they are done with.
+
+    Args:
+        requests: (first step, last step, bytes) of each array.
+
+    Returns:
+        the block of each array, and the bytes of each block.
+    """
+    sizes: list[int] = []
+    until: list[int] = []  # the last step that uses each block
+    chosen = [0] * len(requests)
+    for n in sorted(range(len(requests)), key=lambda n: requests[n][0]):
+        first, last, size = requests[n]
+        free = [b for b, end in enumerate(until) if end < first]
+        if free:
+            block = min(free, key=lambda b: (abs(sizes[b] - size), b))
+            sizes[block] = max(sizes[block], size)
+            until[block] = last
+        else:
+            block = len(sizes)
+            sizes.append(size)
+            until.append(last)
+        chosen[n] = block
+    return chosen, sizes

@@ -8,7 +8,8 @@ reaches memory. The choice, in order:
 3. a reduction takes the elementwise chain behind it along as an epilogue, as long as the chain
    has one consumer a node; the end of the chain is stored;
 4. an elementwise node that several kernels want is stored when computing it again would cost
-   more than writing and reading it, and so is one that a broadcast or window would repeat.
+   more than writing and reading it, and so is one that a broadcast or window would repeat;
+5. what reads more arrays than a kernel may touch is taken apart.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 
 from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
+from gradlet.schedule.limit import NO_LIMIT, Limit
 
 # Rough cost of an op, in units of one vector addition.
 COST = {
@@ -41,21 +43,23 @@ class Partition:
         stored: the nodes that get memory, in the order of `order`.
         epilogue: for a stored node that ends a reduction the path from it down to that
             reduction, whose axes are the kernel's loops.
+        limit: how many arrays a kernel may touch.
     """
 
     order: list[Node]
+    limit: Limit = NO_LIMIT
     stored: dict[Node, None] = field(default_factory=dict)
     epilogue: dict[Node, list[Node]] = field(default_factory=dict)
 
 
-def partition(sinks: Sequence[Node]) -> Partition:
+def partition(sinks: Sequence[Node], limit: Limit = NO_LIMIT) -> Partition:
     """Decides which nodes under `sinks` are stored."""
     order = topological(sinks)
     consumers: dict[Node, list[Node]] = {current: [] for current in order}
     for current in order:
         for source in set(current.src):
             consumers[source].append(current)
-    result = Partition(order)
+    result = Partition(order, limit)
     stored = set(sinks)
     for current in order:
         if current.op in (ops.SCATTER, ops.SCAN):
@@ -66,6 +70,8 @@ def partition(sinks: Sequence[Node]) -> Partition:
             stored.update((current, *current.src))
     _close_reductions(result, stored, consumers)
     _store_what_is_dear(result, stored, consumers)
+    while limit.arrays and _store_what_is_too_much(result, stored):
+        pass
     result.stored = {n: None for n in order if n in stored and n.op not in _SOURCES}
     return result
 
@@ -191,6 +197,35 @@ def _store_what_is_dear(
             depth[current] = 0
             work[current] = frozenset()
             leaves[current] = frozenset([current])
+
+
+def _store_what_is_too_much(result: Partition, stored: set[Node]) -> bool:
+    """Stores parts of what reads more arrays than a kernel may; False if there is none."""
+    before = len(stored)
+    reads: dict[Node, frozenset[Node]] = {}  # what a kernel reads to have a node
+    for current in result.order:
+        sources = list(dict.fromkeys(current.src)) if current.op is not ops.HOST else []
+        while True:
+            needed = frozenset().union(*(reads[s] for s in sources))
+            apart = [s for s in sources if len(reads[s]) > 1]
+            if result.limit.allows((current, *needed)) or not apart:
+                break
+            widest = max(apart, key=lambda s: len(reads[s]))
+            beneath = _beneath_movement(widest)
+            stored.add(beneath)
+            reads[beneath] = reads[widest] = frozenset([beneath])
+            _end_epilogue_at(beneath, result)
+        is_leaf = current in stored or current.op is ops.PARAM
+        reads[current] = frozenset([current]) if is_leaf else needed
+    return len(stored) > before
+
+
+def _end_epilogue_at(last: Node, result: Partition) -> None:
+    """A reduction whose epilogue is cut in two ends where the first part does."""
+    for end, path in list(result.epilogue.items()):
+        if last in path[1:]:
+            del result.epilogue[end]
+            result.epilogue[last] = path[path.index(last) :]
 
 
 def _kernels_of(

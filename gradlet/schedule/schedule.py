@@ -9,6 +9,7 @@ from gradlet.ir.kernel import Kernel, Nest, Store
 from gradlet.ir.node import Node, node
 from gradlet.schedule.fuse import CACHE_BYTES, fuse
 from gradlet.schedule.indexing import Indexer, push_forward
+from gradlet.schedule.limit import NO_LIMIT, Limit
 from gradlet.schedule.partition import Partition, is_contraction, partition
 from gradlet.schedule.plan import Schedule, Step
 
@@ -16,16 +17,21 @@ CONSTANTS = (ops.CONST, ops.IOTA)
 
 
 def schedule(
-    sinks: Sequence[Node], params: Sequence[Node], cache_bytes: int = CACHE_BYTES
+    sinks: Sequence[Node],
+    params: Sequence[Node],
+    cache_bytes: int = CACHE_BYTES,
+    limit: Limit = NO_LIMIT,
 ) -> Schedule:
     """Plans the kernels that compute `sinks` from `params`.
 
     Args:
         sinks: nodes over PARAM leaves.
         params: those PARAM nodes by position.
-        cache_bytes: how much of a core's cache the data of a row may fill; see `fuse.py`.
+        cache_bytes: how much of a core's cache the data of a row may fill; see `fuse.py`. With 0
+            no kernels are joined.
+        limit: how many arrays a kernel may touch.
     """
-    plan = partition(sinks)
+    plan = partition(sinks, limit)
     groups = group_outputs(plan)
     table: dict[Node, int] = {p: i for i, p in enumerate(params)}
     buffers = list(params)
@@ -40,7 +46,7 @@ def schedule(
             kernel, read = make_kernel(group, plan)
             steps.append(Step(kernel, tuple(table[n] for n in (*group, *read))))
     made = Schedule(tuple(steps), tuple(buffers), len(params), tuple(table[sink] for sink in sinks))
-    return fuse(made, cache_bytes)
+    return fuse(made, cache_bytes) if cache_bytes else made
 
 
 def _constants(nodes: Iterable[Node]) -> list[list[Node]]:
@@ -58,6 +64,7 @@ def group_outputs(plan: Partition) -> list[list[Node]]:
     group_of: dict[Node, int] = {}
     readers: dict[Node, list[int]] = {}  # array -> groups that read it at their own indices
     after: dict[int, set[int]] = {}  # group -> all groups that must run before it
+    touched: dict[int, set[Node]] = {}  # group -> the arrays that its kernel reads and writes
     for stored in plan.stored:
         reads = _reads(stored, plan)
         needs = {n: pointwise for n, pointwise in reads.items() if n.op is not ops.PARAM}
@@ -69,13 +76,20 @@ def group_outputs(plan: Partition) -> list[list[Node]]:
             near = {group_of[n] for n, here in needs.items() if here and _is_map(n, plan)}
             for n, pointwise in reads.items():
                 near.update(readers.get(n, ()) if pointwise and n.shape == stored.shape else ())
-            fits = [g for g in sorted(near) if _can_join(stored, g, groups, needs, after, before)]
+            fits = [
+                g
+                for g in sorted(near)
+                if _can_join(stored, g, groups, needs, after, before)
+                and plan.limit.allows((*touched[g], stored, *reads))
+            ]
             home = fits[-1] if fits else None
         if home is None:
             home = len(groups)
             groups.append([])
             after[home] = set()
+            touched[home] = set()
         groups[home].append(stored)
+        touched[home].update((stored, *reads))
         group_of[stored] = home
         after[home] |= before - {home}
         if _is_map(stored, plan):

@@ -7,10 +7,10 @@ from typing import Self
 
 from gradlet.ir import build, ops
 from gradlet.tensor.elementwise import rounded_once
-from gradlet.tensor.special import Special
+from gradlet.tensor.formulas import Formulas
 
 
-class Activations(Special):
+class Activations(Formulas):
     """Activation functions."""
 
     __slots__ = ()

@@ -149,6 +149,12 @@ class Autograd(Hooked):
         """A tensor of its own with the same value, through which gradients flow."""
         return self._own()
 
+    copy = clone
+
+    def is_contiguous(self) -> bool:
+        """Whether NumPy would have the elements in this order in memory."""
+        return sharing.is_contiguous(self)
+
     def contiguous(self) -> Self:
         """`self`, or a copy where NumPy would have the elements in another order in memory."""
         return self if sharing.is_contiguous(self) else self._own()
@@ -170,6 +176,14 @@ class Autograd(Hooked):
         realize_all((moved,))
         leaf = move(value_of(moved.node, get_device(self.device)), home)
         return self.from_node(leaf, home.name, self.requires_grad)
+
+    def cpu(self) -> Self:
+        """`to("cpu")`."""
+        return self.to("cpu")
+
+    def cuda(self, device: int = 0) -> Self:
+        """`to("torch:cuda:0")`, or another number than 0."""
+        return self.to(f"torch:cuda:{device}")
 
     # Switches
 
@@ -286,6 +300,14 @@ def reaches_a_leaf(made: Node, other_than: Node | None = None) -> bool:
     # What a transformation gives to a function, and custom gradients, lead to leaves of others.
     leaves |= {n for n in order if n.op in (ops.PARAM, ops.CUSTOM) and n.dtype.is_float}
     return bool(leaves) and made in _carriers(order, leaves)
+
+
+def reaches_a_trained_leaf(made: Node) -> bool:
+    """Whether a gradient could flow through operations to a live leaf with requires_grad=True."""
+    if made.op is ops.BUFFER:
+        return False
+    order = topological([made])
+    return made in _carriers(order, {leaf.node for leaf in _leaves_in(order) if leaf.requires_grad})
 
 
 def _accumulate(leaf: Core, given: Node) -> None:

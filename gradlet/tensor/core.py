@@ -1,11 +1,11 @@
 """What every Tensor is: a mutable cell that holds a node of the graph and the name of its device.
 
 The methods of `Tensor` come in layers, one file each, and a layer uses only those before it:
-core, operators, arithmetic, elementwise, trigonometry, special, activations, movement, padding,
-arrange, rearrange, reduce, indexing, scatter, selecting, contraction, einsum, convolution, pooling,
-adaptive, unpooling, resampling, grids, creation, random, functional, losses, sequences, attention,
-statistics, order, counting, linalg, fft, values, hooks, autograd, inplace, interop, tensor. What
-views have to do with each other stands in `sharing`.
+core, operators, arithmetic, elementwise, trigonometry, special, formulas, activations, movement,
+padding, arrange, rearrange, reduce, indexing, scatter, selecting, contraction, einsum, convolution,
+pooling, adaptive, unpooling, resampling, grids, creation, random, functional, losses, sequences,
+attention, statistics, order, counting, linalg, fft, products, layouts, names, draws, values, hooks,
+autograd, inplace, interop, tensor. What views have to do with each other stands in `sharing`.
 """
 
 from __future__ import annotations

@@ -99,6 +99,11 @@ class Elementwise(Arithmetic):
         >>> Tensor([True, False]).where(1, Tensor([5, 6])).tolist()
         [1, 6]
         """
+        if self.dtype is not dtypes.bool_ and isinstance(a, Core) and a.dtype is dtypes.bool_:
+            raise TypeError(
+                f"where: called on {self.dtype.name} with a bool tensor first; the condition "
+                "stands in front here: condition.where(a, b)"
+            )
         if not isinstance(a, Core) and not isinstance(b, Core):
             scalars = isinstance(a, (int, float)) and isinstance(b, (int, float))
             if not scalars:

@@ -5,6 +5,7 @@ What is written shows in every tensor that shares the elements: see `sharing`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from gradlet.runtime.device import get_device
 from gradlet.tensor import sharing
 from gradlet.tensor.autograd import Autograd, note_overwritten, reaches_a_leaf
 from gradlet.tensor.core import Core, Scalar, broadcast_shape
+from gradlet.tensor.random import FLOAT_BITS
 
 
 def _in_place(name: str, operator: str = "") -> Callable[..., Any]:
@@ -95,11 +97,44 @@ class InPlace(Autograd):
         """Evenly spread over [low, high)."""
         return self.copy_(self.uniform(self.shape, low=low, high=high, device=self.device))
 
-    def bernoulli_(self, p: float = 0.5) -> Self:
-        """1 with probability `p`, and 0 otherwise."""
+    def bernoulli_(self, p: Any = 0.5) -> Self:
+        """1 with probability `p`, a number or a tensor, and 0 otherwise."""
+        if isinstance(p, Core):
+            return self.copy_(self._result(p.node).expand(self.shape).bernoulli())
         if not 0 <= p <= 1:
             raise ValueError(f"bernoulli_: a probability is in [0, 1], and {p} is not")
         return self.copy_(self.uniform(self.shape, device=self.device) < p)
+
+    def random_(self, low: int = 0, high: int | None = None) -> Self:
+        """Whole numbers in [low, high); `random_(n)` below n.
+
+        `random_()` draws all numbers from 0 on that an integer dtype has, and of floats those up
+        to which it has every whole number.
+        """
+        if high is None:
+            low, high = (0, low) if low else (0, _whole_limit(self.dtype))
+        return self.copy_(self.randint(self.shape, low=low, high=high, device=self.device))
+
+    def exponential_(self, lambd: float = 1.0) -> Self:
+        """Numbers above 0 with the density lambd * e ** (-lambd * x)."""
+        if not lambd > 0:
+            raise ValueError(f"exponential_: the rate is above 0, and {lambd} is not")
+        return self.copy_(self._uniform_inside().log() / -lambd)
+
+    def geometric_(self, p: float) -> Self:
+        """How many trials, each of probability `p`, there are up to the first success."""
+        if not 0 < p < 1:
+            raise ValueError(f"geometric_: a probability is in (0, 1), and {p} is not")
+        return self.copy_((self._uniform_inside().log() / math.log1p(-p)).ceil())
+
+    def cauchy_(self, median: float = 0.0, sigma: float = 1.0) -> Self:
+        """Numbers of Cauchy's distribution."""
+        return self.copy_(((self._uniform_inside() - 0.5) * math.pi).tan() * sigma + median)
+
+    def log_normal_(self, mean: float = 1.0, std: float = 2.0) -> Self:
+        """e to the power of normally distributed numbers."""
+        drawn = self.normal(self.shape, mean=mean, std=std, device=self.device)
+        return self.copy_(drawn.exp())
 
     def detach_(self) -> Self:
         """Cuts `self` off from what it was computed from."""
@@ -264,3 +299,47 @@ class InPlace(Autograd):
     remainder_ = _in_place("remainder")
     scatter_add_ = _in_place("scatter_add")
     sub_ = _in_place("sub")
+    absolute_ = _in_place("absolute")
+    addbmm_ = _in_place("addbmm")
+    addmm_ = _in_place("addmm")
+    addmv_ = _in_place("addmv")
+    addr_ = _in_place("addr")
+    baddbmm_ = _in_place("baddbmm")
+    clamp_max_ = _in_place("clamp_max")
+    clamp_min_ = _in_place("clamp_min")
+    deg2rad_ = _in_place("deg2rad")
+    divide_ = _in_place("divide")
+    float_power_ = _in_place("float_power")
+    gcd_ = _in_place("gcd")
+    greater_ = _in_place("greater")
+    greater_equal_ = _in_place("greater_equal")
+    heaviside_ = _in_place("heaviside")
+    index_fill_ = _in_place("index_fill")
+    index_put_ = _in_place("index_put")
+    index_reduce_ = _in_place("index_reduce")
+    lcm_ = _in_place("lcm")
+    ldexp_ = _in_place("ldexp")
+    less_ = _in_place("less")
+    less_equal_ = _in_place("less_equal")
+    logit_ = _in_place("logit")
+    masked_scatter_ = _in_place("masked_scatter")
+    multiply_ = _in_place("multiply")
+    mvlgamma_ = _in_place("mvlgamma")
+    negative_ = _in_place("negative")
+    not_equal_ = _in_place("not_equal")
+    put_ = _in_place("put")
+    rad2deg_ = _in_place("rad2deg")
+    renorm_ = _in_place("renorm")
+    scatter_ = _in_place("scatter")
+    scatter_reduce_ = _in_place("scatter_reduce")
+    sgn_ = _in_place("sgn")
+    subtract_ = _in_place("subtract")
+    true_divide_ = _in_place("true_divide")
+    xlogy_ = _in_place("xlogy")
+
+
+def _whole_limit(dtype: dtypes.DType) -> int:
+    """Up to where a dtype has all whole numbers, as far as random draws reach."""
+    if dtype.is_float:
+        return 2 ** FLOAT_BITS[dtype]
+    return 2 if dtype is dtypes.bool_ else min(dtype.max, 2**63 - 2) + 1

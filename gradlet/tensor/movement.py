@@ -83,11 +83,14 @@ class Movement(Activations):
         """All axes in reverse order."""
         return self._view((build.permute, tuple(reversed(range(self.ndim)))))
 
-    def movedim(self, source: int, destination: int) -> Self:
-        """One axis moved to another place, the others in their order."""
-        start = self._axis(source, "movedim")
-        order = [axis for axis in range(self.ndim) if axis != start]
-        order.insert(self._axis(destination, "movedim"), start)
+    def movedim(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Self:
+        """One axis or several moved to other places, the rest in their order."""
+        starts, ends = self._axes(source, "movedim"), self._axes(destination, "movedim")
+        if len(starts) != len(ends):
+            raise ValueError(f"movedim: cannot move axes {source} to places {destination}")
+        order = [axis for axis in range(self.ndim) if axis not in starts]
+        for end, start in sorted(zip(ends, starts, strict=True)):
+            order.insert(end, start)
         return self.permute(order)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:

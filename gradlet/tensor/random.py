@@ -30,7 +30,10 @@ from gradlet.tensor.creation import Creation, float_dtype
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 # Random bits that a float in [0, 1) takes: as many as its significand holds.
-_FLOAT_BITS = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24}
+FLOAT_BITS = {
+    dtypes.float64: 53, dtypes.float32: 24, dtypes.float16: 11, dtypes.bfloat16: 8,
+    dtypes.float8_e4m3fn: 4, dtypes.float8_e5m2: 3,
+}  # fmt: skip
 
 
 class _Generator:
@@ -296,7 +299,7 @@ def uniform_node(shape: Shape, dtype: DType, device: str | None) -> Node:
     """Fresh random floats in [0, 1), every one a multiple of 2 ** -bits of its significand."""
     first, second = words(shape, device)
     if dtype is not dtypes.float64:
-        bits = _FLOAT_BITS[dtype]
+        bits = FLOAT_BITS[dtype]
         whole = build.cast(_top_bits(first, bits), dtype)
         return build.mul(whole, build.full_like(whole, 2.0**-bits))
     high = build.cast(_top_bits(first, 27), dtype)

@@ -6,6 +6,7 @@ How many elements a mask chooses depends on its values, which are computed at on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -66,6 +67,25 @@ class Selecting(Scatter):
         else:
             made = put_at(flat, (position,), found)
         return self._result(build.reshape(made, self.shape))
+
+    def index_put(
+        self, indices: Sequence[Any], values: Self | Scalar, accumulate: bool = False
+    ) -> Self:
+        """`self` with `values`, broadcast, at what `self[tuple(indices)]` takes.
+
+        Args:
+            accumulate: add to what is there, of equal indices all of them.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([1, 2]).index_put([Tensor([1, 1])], Tensor([5, 6]), accumulate=True).tolist()
+        [1, 13]
+        """
+        every = self._result(build.reshape(build.iota(self.numel()), self.shape))
+        places = every[tuple(indices)]
+        found = self._operand(values, "index_put")
+        if found is None:
+            found = self._number(values, "index_put")
+        return self.put(places, self._result(build.expand(found, places.shape)), accumulate)
 
     def take_along_dim(self, indices: Any, dim: int | None = None) -> Self:
         """`gather`, where the other axes are broadcast; of the flattened tensors without `dim`.

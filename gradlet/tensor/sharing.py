@@ -114,7 +114,7 @@ def repeats(tensor: Member) -> bool:
     if any(move is window and argument[1] > argument[2] for move, argument in tensor.share.moves):
         return True
     shape, strides = _layout(*tensor.share) or ((), ())
-    return any(n > 1 and s == 0 for n, s in zip(shape, strides, strict=True))
+    return 0 not in shape and any(n > 1 and s == 0 for n, s in zip(shape, strides, strict=True))
 
 
 def same_view(tensor: Member, source: Member, moves: tuple[Move, ...]) -> bool:
@@ -139,7 +139,6 @@ def spread(writer: Member, settled: Collection[int] = ()) -> None:
         return
     others = [m for m in share.family.living() if m is not writer]
     if not others:
-        writer.share = None
         return
     root = next((m for m in (writer, *others) if not m.share.moves), None)
     if root is None:

@@ -186,6 +186,8 @@ class Unpooling(Adaptive):
             spans.insert(2, (before, before + image[axis], 1))
         return self._result(build.cast(build.slice_(x, tuple(spans)), self.dtype))
 
+    fold = col2im
+
 
 def _unpooled(
     pooled: Shape,

@@ -15,7 +15,7 @@ from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor.core import Core
-from gradlet.tensor.fft import Fft
+from gradlet.tensor.draws import Draws
 
 # What the last backward() left to compute: its gradients, and the values whose graph it used
 # up. They run with whatever is realized next, so that forward and backward pass run once, and a
@@ -28,7 +28,7 @@ def compute_with_next(tensor: Core) -> None:
     _unsettled[id(tensor)] = tensor
 
 
-class Values(Fft):
+class Values(Draws):
     """Reading what a tensor holds."""
 
     __slots__ = ()
@@ -76,15 +76,17 @@ class Values(Fft):
         """The elements as nested lists of Python numbers; one number for a scalar."""
         return self.numpy().tolist()
 
+    def tobytes(self) -> bytes:
+        """A copy of the elements as bytes, row by row."""
+        return self.numpy().tobytes()
+
+    def is_nonzero(self) -> bool:
+        """Whether the one element is not zero."""
+        return bool(self)
+
     def data(self) -> memoryview:
         """A copy of the elements as a memoryview."""
         return self.numpy().data
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if copy is False:
-            raise ValueError("a Tensor's elements cannot be shared with NumPy, only copied")
-        array = self.numpy()
-        return array if dtype is None else array.astype(dtype)
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -97,7 +99,10 @@ class Values(Fft):
         return (self[i] for i in range(self.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        found: Any = self == value
+        if not isinstance(found, Values):
+            raise TypeError(f"in: a tensor holds numbers, and {value!r} is none, nor a tensor")
+        return bool(found.any())
 
     def __bool__(self) -> bool:
         if self.numel() != 1:
@@ -112,6 +117,9 @@ class Values(Fft):
     def __int__(self) -> int:
         return int(self.item())
 
+    def __round__(self, ndigits: int = 0) -> Self:
+        return self.round(ndigits)
+
     def __index__(self) -> int:
         if self.dtype.is_float:
             raise TypeError(f"a {self.dtype.name} tensor cannot be used as an index")
@@ -123,7 +131,7 @@ class Values(Fft):
         return f"Tensor({text}, {facts})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else repr(self)
+        return format(self.item(), spec) if spec or not self.ndim else repr(self)
 
     def __reduce__(self) -> Any:
         facts = (self.device, self.dtype, self.requires_grad)

@@ -608,3 +608,43 @@ def test_the_numpy_device_works_as_well() -> None:
 
     x = Tensor([3.0], device="numpy", requires_grad=False)
     assert [step(x).item() for _ in range(3)] == [8.0, 14.0, 20.0]
+
+
+def test_decorated_functions_are_looked_through() -> None:
+    w = Tensor([1.0], requires_grad=False)
+
+    @jit
+    @Tensor.train()
+    def step(x: Tensor) -> Tensor:
+        assert Tensor.training
+        return w.assign(w + x) * 1
+
+    assert [step(Tensor([1.0])).item() for _ in range(4)] == [2.0, 3.0, 4.0, 5.0]
+
+
+def test_only_global_variables_count_and_not_attributes_of_the_same_name() -> None:
+    source = """
+def add(x):
+    return [(x + SIZE).size() and (x * SIZE) for _ in range(SIZE)]
+"""
+    names: dict[str, object] = {"SIZE": 2, "size": 0}
+    exec(source, names)
+    calls = []
+    recorded = jit(names["add"])  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for n in range(12):
+            names["size"] = n
+            calls.append(recorded(Tensor([1.0, 2.0]))[1].tolist())
+    assert calls == [[2.0, 4.0]] * 12
+
+
+def test_what_is_recorded_is_no_part_of_a_model() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.w = Tensor([2.0])
+            self.run = jit(lambda x: x * self.w)
+
+    model = Model()
+    assert [model.run(Tensor([1.0])).item() for _ in range(3)] == [2.0] * 3
+    assert list(nn.state.get_state_dict(model)) == ["w"]

@@ -42,9 +42,10 @@ class Interpreter:
     """
 
     def __init__(self, arrays: Mapping[Node, np.ndarray]) -> None:
-        self.arrays = dict(arrays)
+        self.arrays = {(x, None): array for x, array in arrays.items()}
         self.counters: dict[Node, int] = {}
         self.lanes: Node | None = None
+        self.invocation: int | None = None
 
     def run(self, body: Body) -> None:
         for statement in body:
@@ -55,7 +56,10 @@ class Interpreter:
             else:
                 for i in range(statement.size):
                     self.counters[statement.counter] = i
+                    if statement.kind == "invocation":
+                        self.invocation = i
                     self.run(statement.body)
+                self.invocation = None if statement.kind == "invocation" else self.invocation
                 del self.counters[statement.counter]
 
     def vector(self, found: Loop) -> None:
@@ -71,11 +75,16 @@ class Interpreter:
         self.lanes = None
 
     def assign(self, a: Assign) -> None:
-        if a.target not in self.arrays:
-            self.arrays[a.target] = np.zeros(a.target.shape, np.int64)
-        array, at = self.arrays[a.target], tuple(self.value(i) for i in a.at)
+        array, at = self.array(a.target), tuple(self.value(i) for i in a.at)
         value = self.value(a.value)
         array[at] = value if a.accumulate is None else RULES[a.accumulate](int(array[at]), value)
+
+    def array(self, x: Node) -> np.ndarray:
+        """An array, begun as zeros; of a local one each invocation of a workgroup has its own."""
+        key = (x, self.invocation if x.op is ops.LOCAL else None)
+        if key not in self.arrays:
+            self.arrays[key] = np.zeros(x.shape, np.int64)
+        return self.arrays[key]
 
     def value(self, x: Node) -> Any:
         if x.op is ops.CONST:
@@ -88,7 +97,7 @@ class Interpreter:
                 return 0
             place = tuple(self.value(i) for i in at)
             assert all(0 <= i < extent for i, extent in zip(place, array.shape, strict=True))
-            return int(self.arrays[array][place])
+            return int(self.array(array)[place])
         if x.op in (ops.ACROSS, ops.PREFIX):
             return self.across(x)
         if x.op is ops.SHUFFLE:

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 from gradlet import Tensor
+from gradlet.base import dtypes
+from gradlet.ir import build
+from gradlet.lower.power import pow_
+from gradlet.runtime.numpy_device import NumpyDevice
 from tests.lower.test_transcendental import ulps
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
@@ -66,3 +70,13 @@ def test_special_cases(dtype: Any) -> None:
         values = np.array(SPECIAL + [-v for v in SPECIAL]).astype(dtype)
     x, y = np.meshgrid(values, values)
     check(x.ravel(), y.ravel())
+
+
+def test_float32_without_float64() -> None:
+    """As machines that have no float64 compute it; here NumPy does."""
+    random = np.random.default_rng(2)
+    x = np.exp2(random.uniform(-126, 126, 50_000)).astype(np.float32)
+    y = (random.uniform(-126, 126, x.size) / np.log2(x.astype(np.float64))).astype(np.float32)
+    params = [build.param(n, dtypes.float32, x.shape) for n in range(2)]
+    (got,) = NumpyDevice().compile([pow_(*params, alone=True)], params)([x, y])
+    assert ulps(got, np.power(x.astype(np.float64), y)).max() <= 4

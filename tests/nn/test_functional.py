@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as theirs
@@ -37,4 +38,25 @@ def test_against_torch(call: tuple[Any, ...]) -> None:
     known = getattr(theirs, name)(
         *(a if isinstance(a, plain) else torch.as_tensor(a) for a in arguments)
     )
+    assert_same(got, known, 1e-5, 1e-5)
+
+
+def test_attention_and_alignments_in_pytorch_s_order() -> None:
+    query, key, value = (floats(2, 5, 4, seed=seed) for seed in range(3))
+    mask = np.tril(np.ones((5, 5), bool))
+    for options in ((mask,), (None, 0.0, True, 0.3)):
+        got = ours.scaled_dot_product_attention(
+            *(Tensor(a) if isinstance(a, np.ndarray) else a for a in (query, key, value, *options))
+        )
+        known = theirs.scaled_dot_product_attention(
+            *(torch.tensor(a) if isinstance(a, np.ndarray) else a for a in (query, key, value)),
+            *(torch.tensor(a) if isinstance(a, np.ndarray) else a for a in options[:3]),
+            scale=options[3] if len(options) > 3 else None,
+        )
+        assert_same(got, known, 1e-5, 1e-5)
+    logs = floats(5, 2, 4)
+    labels, lengths = np.array([[1, 2], [0, 0]]), ([5, 4], [2, 1])
+    got = ours.ctc_loss(Tensor(logs), Tensor(labels), *lengths, 3, "sum", True)
+    known = theirs.ctc_loss(torch.tensor(logs), torch.tensor(labels),
+                            *map(torch.tensor, lengths), 3, "sum", True)  # fmt: skip
     assert_same(got, known, 1e-5, 1e-5)

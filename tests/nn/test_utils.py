@@ -164,3 +164,13 @@ def test_gradients_flow_through_the_vector() -> None:
     assert (a.grad.tolist(), b.grad.tolist()) == ([1.0, 2.0], [[3.0]])
     with pytest.raises(ValueError, match="there are no parameters"):
         utils.parameters_to_vector([])
+
+
+@pytest.mark.parametrize("order", [1.0, 2.0, math.inf])
+def test_total_norm(order: float) -> None:
+    arrays = [np.array([3.0, -1.0], np.float32), np.array([[4.0]], np.float32)]
+    known = torch.nn.utils.get_total_norm([torch.tensor(a) for a in arrays], order)
+    got = utils.get_total_norm([Tensor(a) for a in arrays], order)
+    assert got.item() == pytest.approx(known.item(), rel=1e-6)
+    with pytest.raises(RuntimeError, match="norm of the gradients is nan"):
+        utils.get_total_norm([Tensor([math.nan])], order, error_if_nonfinite=True)

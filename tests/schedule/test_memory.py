@@ -7,7 +7,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradlet.schedule.memory import ALIGNMENT, lifetimes, place
+from gradlet.schedule.memory import ALIGNMENT, lifetimes, place, share
 from tests.graphs import leaf, plan
 
 REQUEST = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 999)).map(
@@ -27,10 +27,21 @@ def test_arrays_that_live_at_once_do_not_overlap(requests: list[tuple[int, int, 
             assert a + size_a <= b or b + size_b <= a
 
 
+@given(st.lists(REQUEST, max_size=12))
+def test_arrays_that_live_at_once_have_blocks_of_their_own(
+    requests: list[tuple[int, int, int]],
+) -> None:
+    chosen, sizes = share(requests)
+    assert all(sizes[b] >= size for b, (_, _, size) in zip(chosen, requests, strict=True))
+    for ((a1, a2, _), a), ((b1, b2, _), b) in combinations(zip(requests, chosen, strict=True), 2):
+        assert a != b or a2 < b1 or b2 < a1
+
+
 def test_space_is_used_again() -> None:
     chain = [(step, step + 1, 640) for step in range(20)]
     assert place(chain)[1] == 2 * 640
     assert place([]) == ([], 0)
+    assert share(chain)[1] == [640, 640] and share([]) == ([], [])
 
 
 def test_lifetimes_reach_from_the_first_touch_to_the_last() -> None:

@@ -318,3 +318,16 @@ def test_equality_is_elementwise_and_identity_hashes() -> None:
 def test_errors(action: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         action()
+
+
+def test_gradients_are_switched_off_and_on() -> None:
+    x = Tensor([2.0])
+    with Tensor.no_grad():
+        assert not Tensor.grad_enabled
+        with Tensor.enable_grad():
+            (x * x).sum().backward()
+        with Tensor.inference_mode(False):
+            assert Tensor.grad_enabled
+    assert Tensor.grad_enabled and x.grad is not None and x.grad.tolist() == [4]
+    with Tensor.inference_mode():
+        assert not Tensor.grad_enabled

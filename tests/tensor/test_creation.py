@@ -83,6 +83,9 @@ def test_by_shape() -> None:
     assert Tensor.eye(2, 3).tolist() == [[1, 0, 0], [0, 1, 0]]
     assert Tensor.eye(2).dtype is dtypes.float32
     assert Tensor.zeros_like(Tensor([1])).dtype is dtypes.int64
+    half = Tensor([[1.5, 2.5]], dtype="float16")
+    for made, value in ((half.ones_like(), 1), (half.full_like(3), 3)):
+        assert made.dtype is half.dtype and made.tolist() == [[value, value]]
     np.testing.assert_allclose(Tensor.linspace(0, 1, 5).numpy(), np.linspace(0, 1, 5))
     with pytest.raises(ValueError, match="negative"):
         Tensor.zeros(-1)

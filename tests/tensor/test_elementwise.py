@@ -171,6 +171,12 @@ def _torch_move(move: Any, x: torch.Tensor) -> torch.Tensor:
         return x.flip((0,))
 
 
+def test_where_in_pytorch_s_order_is_refused() -> None:
+    x = Tensor([1.0, 0.0])
+    with pytest.raises(TypeError, match=r"where: called on float32 .*condition.where\(a, b\)"):
+        x.where(x > 0, x)
+
+
 def test_where() -> None:
     a, b = floats(3, 1), floats(4, seed=1)
     check(lambda a, b: (a > b).where(a, b), lambda a, b: torch.where(a > b, a, b), a, b)

@@ -188,3 +188,8 @@ def test_a_recorded_step_writes_at_indices_and_refuses_masks() -> None:
     assert put(x, Tensor([2])).tolist() == [2, 4, 7]
     with pytest.raises(JitError, match="values of the mask"):
         jit(lambda x: x[x > 1])(x)
+
+
+def test_padding_of_what_nothing_was_taken_from() -> None:
+    nothing = Tensor(np.zeros(0, np.float32))[Tensor(np.zeros(0, np.int64))]
+    assert nothing.pad((1, 1)).tolist() == [0.0, 0.0]

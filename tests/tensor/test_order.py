@@ -131,3 +131,7 @@ def test_quantiles_of_nan_and_infinity() -> None:
     assert Tensor(x[2]).quantile(1.0).item() == INF
     with pytest.raises(ValueError, match=r"q must lie in \[0, 1\]"):
         Tensor(x).quantile(1.5)
+
+
+def test_msort() -> None:
+    check(lambda x: x.msort(), None, floats(5, 3))

@@ -26,6 +26,20 @@ def test_take_and_put() -> None:
     assert Tensor([1, 2]).put([0, 0], Tensor([5, 6])).tolist() == [6, 2]
 
 
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_index_put(accumulate: bool) -> None:
+    rows, columns = np.array([[2, 0], [1, -3]]), np.array([[4], [0]])
+    check(lambda x, i, j, v: x.index_put((i, j), v, accumulate), None,
+          X, rows, columns, floats(2, seed=1))  # fmt: skip
+    check(lambda x, m, v: x.index_put((m,), v, accumulate), None, X, MASK, floats(1, seed=1))
+    repeated = np.array([1, 1, 0])
+    if accumulate:  # or else PyTorch leaves open which of equals stays
+        check(lambda x, i, v: x.index_put((i,), v, True), None, X, repeated, floats(3, 5, 2))
+    assert Tensor([1, 2]).index_put([[0]], 5, accumulate).tolist() == [6 if accumulate else 5, 2]
+    with pytest.raises(ValueError, match="put: source must hold 1 elements of int64"):
+        Tensor([1, 2]).index_put([[0]], Tensor([1.5]), accumulate)
+
+
 @pytest.mark.parametrize(
     ("dim", "shape"), [(0, (2, 1, 2)), (1, (3, 7, 2)), (-1, (1, 5, 4)), (None, (2, 2))]
 )

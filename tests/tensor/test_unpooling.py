@@ -107,6 +107,7 @@ def test_any_windows(size: Any, kernel: Any, dilation: Any, padding: Any, stride
     assert Tensor(x.numpy()).im2col(*how).tolist() == columns.tolist()
     known = F.fold(columns, size, *how)
     assert Tensor(columns.numpy()).col2im(size, *how).tolist() == known.tolist()
+    assert Tensor(columns.numpy()).fold(size, *how).tolist() == known.tolist()
 
 
 def test_half_floats_add_up_in_float32() -> None:

@@ -13,11 +13,12 @@ from gradlet.base.dtypes import DType
 from gradlet.engine import trace
 from gradlet.engine.realize import value_of
 from gradlet.ir.node import Node
+from gradlet.jit.jit import Jitted
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor.tensor import Tensor
 
-_NO_MODELS = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
+_NO_MODELS = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, Jitted)
 
 
 # Collecting

@@ -26,6 +26,7 @@ from gradlet.runtime.cpu.compiler import LoadedObject, cached_object, load_objec
 from gradlet.runtime.cpu.memory import Block
 from gradlet.runtime.cpu.target import host_target
 from gradlet.runtime.cpu.workers import LaunchTable, Workers
+from gradlet.runtime.errors import index_error
 
 
 @dataclass(frozen=True)
@@ -276,19 +277,7 @@ class CpuProgram:
     def _check(self) -> None:
         """Raises what the kernels have reported in the status words."""
         if self.status[0]:
-            raise self._index_error(int(self.status[1]), int(self.status[2]))
-
-    def _index_error(self, bad: int, size: int) -> IndexError:
-        """Names what may have met the bad index: everything that indexes an axis of `size`."""
-        places = dict.fromkeys(
-            f"{op} on axis {axis} of shape {shape}"
-            for op, shape, axis in self.indexed
-            if shape[axis] == size
-        )
-        return IndexError(
-            f"{' or '.join(places)}: index {bad} is out of range for an axis of size {size}; "
-            f"indices, labels and tokens must lie in [0, {size}), in indexing in [-{size}, {size})"
-        )
+            raise index_error(int(self.status[1]), int(self.status[2]), self.indexed)
 
 
 def _chunk(launch: Launch, threads: int) -> int:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradlet import Tensor
+from gradlet.nn import data
 from gradlet.nn.data import ConcatDataset, Subset, TensorDataset, random_split
 
 
@@ -76,3 +77,9 @@ def test_manual_seed_fixes_random_parts() -> None:
 def test_parts_that_are_no_whole(lengths: list[Any]) -> None:
     with pytest.raises(ValueError, match="neither lengths that sum to 10 nor shares"):
         random_split(range(10), lengths)
+
+
+def test_what_is_known_of_images() -> None:
+    for source in (data.MNIST, data.FASHION):
+        assert isinstance(source, data.Source) and len(source.checksums) == len(data.FILES)
+    assert data.CLASSES == 10 and data.DATASETS["mnist"] is data.mnist

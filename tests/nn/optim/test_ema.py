@@ -159,3 +159,11 @@ def test_what_goes_wrong() -> None:
     ema = nn.optim.EMA(nn.Linear(2, 1))
     with pytest.raises(ValueError, match="averages: weight"):
         ema.update_parameters(nn.Linear(3, 1))
+
+
+def test_swa_is_the_mean_of_what_was_seen() -> None:
+    average = nn.optim.get_swa_avg_fn()
+    mean = Tensor([1.0, 2.0])
+    for count, seen in enumerate(([3.0, 4.0], [8.0, 0.0]), 1):
+        mean = average(mean, Tensor(seen), Tensor(count))
+    np.testing.assert_allclose(mean.numpy(), [4.0, 2.0], rtol=1e-6)

@@ -338,3 +338,7 @@ def test_a_recorded_step_sees_the_schedule_and_cannot_take_it() -> None:
     with pytest.raises(JitError, match="call it outside of the recorded function"):
         jit(schedule.step)()
     assert schedule.last_epoch == 6
+
+
+def test_schedulers_have_one_base() -> None:
+    assert issubclass(nn.optim.lr_scheduler.StepLR, nn.optim.LRScheduler)

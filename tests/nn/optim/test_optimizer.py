@@ -254,3 +254,15 @@ def test_a_view_of_something_else_is_no_parameter() -> None:
     with pytest.raises(ValueError, match=r"shape \(2,\) is a view of a tensor of shape \(3,\)"):
         nn.optim.SGD([whole[:2]], lr=0.1)
     nn.optim.SGD([whole[:2].clone()], lr=0.1)
+
+
+def test_several_optimisers_step_together() -> None:
+    a, b = Tensor([1.0]), Tensor([2.0])
+    first, second = nn.optim.SGD([a], lr=0.5), nn.optim.SGD([b], lr=0.25)
+    both = nn.optim.OptimizerGroup(first, second)
+    assert both[1] is second and [id(p) for p in both.params] == [id(a), id(b)]
+    (a * b).sum().backward()
+    both.step()
+    assert (a.tolist(), b.tolist()) == ([0.0], [1.75])
+    both.zero_grad()
+    assert a.grad is None and b.grad is None

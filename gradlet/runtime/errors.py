@@ -1,0 +1,24 @@
+"""What programs raise for values that they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Indexed = Sequence[tuple[str, tuple[int, ...], int]]
+
+
+def index_error(bad: int, size: int, indexed: Indexed) -> IndexError:
+    """Names what may have met the bad index: everything that indexes an axis of `size`.
+
+    Args:
+        indexed: (op, shape, axis) of each index that the program checks.
+    """
+    places = dict.fromkeys(
+        f"{op} on axis {axis} of shape {shape}"
+        for op, shape, axis in indexed
+        if shape[axis] == size
+    )
+    return IndexError(
+        f"{' or '.join(places)}: index {bad} is out of range for an axis of size {size}; "
+        f"indices, labels and tokens must lie in [0, {size}), in indexing in [-{size}, {size})"
+    )
