@@ -1,9 +1,9 @@
 """A small GPT reads the King James Bible, letter by letter, and then writes verses of its own.
 
-python examples/gpt.py    # seed 0, nine minutes on one core: 1.274 nats a letter, unseen 1.376
+    python examples/gpt.py    # seed 0, ten minutes on one core: 1.376 nats a letter of unseen text
 
-And it came out of the son of Israel, and his will be good not and his servants, and shall be
-a flery that places which he have reparted, and the good of the king of Abratham
+It wrote: "And it came out of the son of Israel, and his will be good not and his servants, and
+shall be a flery that places which he have reparted, and the good of the king of Abratham".
 """
 
 from __future__ import annotations
