@@ -14,6 +14,7 @@ from tests.helpers import floats, integers
 
 MOST = 13
 SIZES = [12, 5, 13, 2, 7, 5]
+COMPILED = Tensor([0]).device == "cpu"  # rather than interpreted
 
 
 def data(*shape: int, seed: int = 0) -> Tensor:
@@ -21,7 +22,7 @@ def data(*shape: int, seed: int = 0) -> Tensor:
 
 
 def compiled_in(run: Callable[[], Any]) -> int:
-    """How many kernels the programs have that a call had to compile."""
+    """How many kernels the programs have that a call had to compile; 0 where none are."""
     with gradlet.profile() as p:
         run()
     return sum(p.counters[f"kernels {how}"] for how in ("compiled", "from disk", "from memory"))
@@ -88,7 +89,7 @@ def test_every_size_is_as_without_jit(name: str) -> None:
         for a, b in zip(arrays(found[0]), expected, strict=True):
             assert a.shape == b.shape and a.dtype == b.dtype
             np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5, err_msg=f"{name} at {size}")
-        assert (count > 0) is (place == 0), f"compiled at size {size}"
+        assert (count > 0) is (place == 0 and COMPILED), f"compiled at size {size}"
 
 
 def test_a_training_step_with_a_smaller_last_batch() -> None:
@@ -116,7 +117,7 @@ def test_a_training_step_with_a_smaller_last_batch() -> None:
     expected, _ = losses(None)
     found, counts = losses({"x": {0: 32}, "y": {0: 32}})
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert counts[0] > 0 and counts[1:] == [0] * 6
+    assert (counts[0] > 0) is COMPILED and counts[1:] == [0] * 6
 
 
 def test_a_cache_that_grows_compiles_once() -> None:
@@ -141,7 +142,7 @@ def test_a_cache_that_grows_compiles_once() -> None:
         expected, plain = decode(x, plain)
         np.testing.assert_allclose(out.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
         assert cache["keys"].shape == plain["keys"].shape == (3 + number, 8)
-    assert counts[0] > 0 and counts[1:] == [0] * 19
+    assert (counts[0] > 0) is COMPILED and counts[1:] == [0] * 19
 
 
 def test_indices_beyond_the_size_at_hand_are_out_of_range() -> None:

@@ -130,7 +130,8 @@ def train(wrap: Any, steps: int = 6) -> tuple[list[float], int]:
     for n in range(steps):
         with profile() as seen:
             wrapped(Tensor(np.full((2, 4), n + 1, np.float32), requires_grad=False))
-        assert n < 3 or seen.counters["programs run"] == 1
+        compiled = model.weight.device == "cpu"  # rather than interpreted
+        assert n < 3 or seen.counters["programs run"] == compiled
         assert n < 3 or seen.counters["programs compiled"] == 0
     return model.weight.flatten().tolist()
 

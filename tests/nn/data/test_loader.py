@@ -173,6 +173,9 @@ def test_ctrl_c_ends_the_process(tmp_path: Any) -> None:
         import numpy as np
         from gradlet.nn.data import DataLoader
 
+        # A shell makes what it runs in the background ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
         class Data:
             def __len__(self):
                 return 10**6
