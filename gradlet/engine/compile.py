@@ -62,7 +62,7 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
         if found is not None:
             return found
     with observe.span("schedule"):
-        plan = schedule(sinks, params, device.target.l2_bytes // 2)
+        plan = planned(device, sinks, params)
     if settings.verify():
         verify_schedule(plan)
     kernels = compile_kernels(device, native_kernels(plan))
@@ -76,8 +76,12 @@ def _definitions(
     device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]
 ) -> Sequence[Kernel]:
     """What each kernel of a program computes."""
-    plan = schedule(sinks, params, device.target.l2_bytes // 2)
-    return [step.kernel for step in plan.steps]
+    return [step.kernel for step in planned(device, sinks, params).steps]
+
+
+def planned(device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]) -> Schedule:
+    """The kernels of a program, made for the caches of the device."""
+    return schedule(sinks, params, device.target.l2_bytes // 2)
 
 
 def native_kernels(plan: Schedule) -> list[Kernel]:

@@ -15,6 +15,7 @@ from gradlet.engine.compile import (
     compile_kernels,
     compile_program,
     native_kernels,
+    planned,
 )
 from gradlet.engine.costs import compulsory_bytes, float_operations
 from gradlet.engine.program import Capture, capture
@@ -32,7 +33,6 @@ from gradlet.runtime.cpu.limits import measured_once
 from gradlet.runtime.device import Device, Executable, get_device
 from gradlet.runtime.webgpu.device import WebGpuDevice
 from gradlet.schedule.plan import Schedule
-from gradlet.schedule.schedule import schedule
 
 _LINES = 24  # of a listing, unless the whole of it is wanted
 _LOOP_LINES = 80  # of a hot loop
@@ -117,7 +117,7 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
         )
         yield f"7. Time\n\n{_timing(program, graph)}"
         return
-    plan = schedule(sinks, params, device.target.l2_bytes // 2)
+    plan = planned(device, sinks, params)
     if not plan.steps:
         yield "2. Kernels\n\nNone: no result has an element.\n"
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gradlet.engine import trace
@@ -107,18 +107,21 @@ def program_for(nodes: Sequence[Node], device: Device) -> tuple[Executable, Capt
 def program_over(params: Sequence[Node], nodes: Sequence[Node], device: Device) -> Executable:
     """The program that computes `nodes` from PARAM nodes."""
     key = (device.name, tuple(params), tuple(nodes))
-    if key not in _programs:
-        _programs[key] = compile_program(device, nodes, params)
-    return _programs[key]
+    return _remembered(key, lambda: compile_program(device, nodes, params))
 
 
 def _program(graph: Capture, sinks: list[Node], device: Device) -> Executable:
     """The compiled program of a graph of this form."""
     key = (device.name, graph.key(sinks))
+    return _remembered(key, lambda: compile_program(device, *graph.canonical(sinks)))
+
+
+def _remembered(key: tuple, make: Callable[[], Executable]) -> Executable:
+    """The program that is known under `key`, made now if there is none."""
     program = _programs.get(key)
     observe.count("programs from memory" if program is not None else "programs compiled")
     if program is None:
-        program = _programs[key] = compile_program(device, *graph.canonical(sinks))
+        program = _programs[key] = make()
     return program
 
 

@@ -49,3 +49,8 @@ def plain_call(args: tuple) -> Call | None:
     if len(args) > 1 and len(set(map(id, args))) < len(args):
         return None
     return Call(tuple(kind), args)
+
+
+def switches() -> tuple:
+    """What is switched for all tensors: a step is recorded for each state of it."""
+    return (Tensor.training, Core.grad_enabled, Tensor.default_dtype)

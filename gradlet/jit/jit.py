@@ -12,12 +12,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from gradlet.engine import trace
 from gradlet.engine.trace import JitError
-from gradlet.jit.call import nested_call, plain_call
+from gradlet.jit.call import nested_call, plain_call, switches
 from gradlet.jit.record import record
 from gradlet.jit.recording import CONSTANT, Recording
 from gradlet.jit.varying import SizedRecordings, Varying
-from gradlet.tensor.core import Core
-from gradlet.tensor.tensor import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,8 +111,7 @@ class Jitted(Generic[P, R]):
             sized = self._sized.find(call, args, kwargs)
             if sized is not None:
                 return sized.run(arguments)
-        switches = (Tensor.training, Core.grad_enabled, Tensor.default_dtype)
-        known = self._recordings.setdefault((call.kind, *switches), [])
+        known = self._recordings.setdefault((call.kind, *switches()), [])
         changed = []
         for position, recording in enumerate(known):
             difference = recording.difference(arguments)

@@ -13,7 +13,7 @@ import numpy as np
 from gradlet.engine import trace
 from gradlet.engine.program import Capture, capture
 from gradlet.engine.realize import program_over, value_of
-from gradlet.jit.call import Call
+from gradlet.jit.call import Call, switches
 from gradlet.jit.largest import bounded
 from gradlet.jit.record import Recorder
 from gradlet.jit.recording import ARGUMENT, CONSTANT, FRESH, Recording, Target
@@ -57,7 +57,7 @@ class Sizes:
 
 
 def sizes_of(
-    function: Callable[..., Any],
+    signature: inspect.Signature,
     varying: Varying,
     args: tuple,
     kwargs: dict,
@@ -68,7 +68,7 @@ def sizes_of(
     Raises:
         ValueError: an axis that is not there, or is longer than it may be.
     """
-    given = inspect.signature(function).bind(*args, **kwargs).arguments
+    given = signature.bind(*args, **kwargs).arguments
     place = {id(tensor): number for number, tensor in enumerate(arguments)}
     found = Sizes(0, {}, 0)
     for name, axes in varying.items():
@@ -273,7 +273,8 @@ class SizedRecordings:
     """
 
     def __init__(self, function: Callable[..., Any], varying: Varying) -> None:
-        names = inspect.signature(function).parameters
+        self.signature = inspect.signature(function)
+        names = self.signature.parameters
         for name, axes in varying.items():
             if name not in names:
                 raise ValueError(f"jit: varying names {name!r}; the parameters are {list(names)}")
@@ -289,11 +290,11 @@ class SizedRecordings:
     def find(self, call: Call, args: tuple, kwargs: dict) -> SizedRecording | None:
         """The recording for a call, ready to run, or None if there is none for its size."""
         arguments = call.arguments
-        sizes = sizes_of(self.function, self.varying, args, kwargs, arguments)
+        sizes = sizes_of(self.signature, self.varying, args, kwargs, arguments)
         if sizes is None:
             return None
         form = (call.form, tuple(call.order), _facts(arguments, sizes), sizes.key())
-        key = (form, Tensor.training, Core.grad_enabled)
+        key = (form, *switches())
         if key in self.unfit:
             return None
         recordings = self.known.setdefault(key, [])

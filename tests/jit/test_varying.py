@@ -203,6 +203,14 @@ def test_methods_and_other_arguments() -> None:
     np.testing.assert_allclose(models[0](x).numpy(), expected, rtol=1e-4)
 
 
+def test_another_default_dtype_is_another_step() -> None:
+    step = jit(lambda x: x.sum(0) + Tensor.ones(2), varying={"x": {0: MOST}})
+    counts = Tensor(integers(5, 2))
+    assert step(counts).dtype.name == "float32"
+    with Tensor.with_default_dtype("float64"):
+        assert step(counts).dtype.name == "float64"
+
+
 def test_nothing_is_left_behind_by_examples() -> None:
     total = Tensor.zeros(2, requires_grad=False)
 
