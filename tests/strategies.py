@@ -225,8 +225,7 @@ class _Grower:
             terms = max(_loudness(source.values[0]) for source in sources)
             scale = max(scale, terms * max(source.node.size for source in sources) ** 0.5)
         noise = self.random.uniform(-8, 8, value.shape)
-        step = np.finfo(value.dtype).eps * scale
-        return np.asarray(value + noise * step, value.dtype)
+        return np.asarray(value + noise * _rounding_step(value.dtype, scale), value.dtype)
 
     # One method a kind of op
 
@@ -401,5 +400,11 @@ def _tame(known: Known) -> bool:
 def _tolerance(known: Known) -> float:
     if known.exact:
         return 0.0
-    eps = float(np.finfo(known.node.dtype.numpy).eps)
-    return 10 * known.strays + 8 * eps * _loudness(known.values[0])
+    step = _rounding_step(known.node.dtype.numpy, _loudness(known.values[0]))
+    return 10 * known.strays + 8 * step
+
+
+def _rounding_step(dtype: np.dtype, size: float) -> float:
+    """How far rounding moves a number of this size: at least one denormal step."""
+    info = np.finfo(dtype)
+    return max(float(info.eps) * size, float(info.smallest_subnormal))
