@@ -56,6 +56,12 @@ def render(program: LinearProgram, target: Target) -> list[Shader]:
     return [_Shader(phase, target).shader() for phase in program.phases]
 
 
+def lacks(target: Target) -> tuple[DType, ...]:
+    """The dtypes in which an adapter cannot compute."""
+    wide = {"shader-f64", "shader-int64"} <= set(target.features.split(","))
+    return () if wide else (dtypes.float64,)
+
+
 def stored_bytes(dtype: DType) -> int:
     """Bytes that an element takes in memory."""
     return max(4, dtype.itemsize)
@@ -182,7 +188,7 @@ class _Shader:
 
     def kind(self, dtype: DType) -> str:
         """What a value is in registers."""
-        if dtype is dtypes.float64 and (self.pairs or "shader-f64" not in self.target.features):
+        if dtype in lacks(self.target):
             raise TypeError(
                 f"{self.target.cpu} has no float64, for which WebGPU wants the features shader-f64 "
                 "and shader-int64. Use float32 here, or device='cpu'."

@@ -12,6 +12,7 @@ import numpy as np
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.base.target import Target
+from gradlet.render import wgsl
 
 _FEATURES = ("shader-int64", "shader-f64")
 _MOST_BUFFERS = 8  # a shader may touch on every adapter
@@ -64,6 +65,11 @@ class WebGpuDevice:
         self.readback = self.gpu.create_buffer(
             size=16, usage=self.usage.MAP_READ | self.usage.COPY_DST
         )
+
+    @property
+    def lacks(self) -> tuple[DType, ...]:
+        """The dtypes in which this adapter cannot compute."""
+        return wgsl.lacks(self.target)
 
     # Memory
 
