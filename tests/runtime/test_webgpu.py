@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from gradlet import Tensor, explain, jit, nn
 from gradlet.base import dtypes
 from gradlet.engine import realize
-from gradlet.engine.shaders import compile_shaders
+from gradlet.engine.assemble import assemble
 from gradlet.runtime.device import get_device
 from gradlet.runtime.webgpu.device import WebGpuDevice
 from tests.adapters import adapter, limited, run
@@ -307,9 +307,9 @@ def test_explain_shows_shaders(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_equal_shaders_are_made_once(gpu: WebGpuDevice) -> None:
     made = leaf(11, 13) * 3.0 + 1.5
-    compile_shaders(gpu, *graph(made))
+    assemble(gpu, *graph(made))
     before = len(gpu.pipelines)
-    compile_shaders(gpu, *graph(made))
+    assemble(gpu, *graph(made))
     assert len(gpu.pipelines) == before
 
 
