@@ -157,21 +157,6 @@ def test_powers_do_without_float64() -> None:
     np.testing.assert_allclose(got, (x.astype(np.float64) ** y).astype(np.float32), rtol=3e-7)
 
 
-def test_random_numbers_are_those_of_the_cpu() -> None:
-    for make in (
-        lambda d: Tensor.rand(100, device=d),
-        lambda d: Tensor.randint(100, high=1000, device=d),
-    ):
-        Tensor.manual_seed(3)
-        ours = make("webgpu").numpy()
-        Tensor.manual_seed(3)
-        assert np.array_equal(ours, make("cpu").numpy())
-    Tensor.manual_seed(3)
-    ours = Tensor.randn(1000, device="webgpu").numpy()
-    Tensor.manual_seed(3)
-    np.testing.assert_allclose(ours, Tensor.randn(1000, device="cpu").numpy(), atol=1e-5)
-
-
 # Loops
 
 
