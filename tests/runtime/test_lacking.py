@@ -12,8 +12,7 @@ from gradlet.base import dtypes
 from gradlet.engine import realize
 from gradlet.ir.node import Node, topological
 from gradlet.nn import optim
-from gradlet.runtime import device as devices
-from gradlet.runtime.device import Executable, finest_float
+from gradlet.runtime.device import Executable, finest_float, register
 from gradlet.runtime.numpy_device import NumpyDevice
 from tests.adapters import adapter, limited
 from tests.helpers import floats
@@ -31,12 +30,13 @@ class Narrow(NumpyDevice):
         return super().compile(sinks, params)
 
 
+register("narrow", Narrow, "NumPy without float64")
+
+
 @pytest.fixture(params=["narrow", "webgpu"])
 def narrow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A device without float64: one of our own, and an adapter as if it had no features."""
-    if request.param == "narrow":
-        monkeypatch.setitem(devices._devices, "narrow", Narrow())
-    else:
+    if request.param == "webgpu":
         monkeypatch.setattr(adapter(), "target", limited(features="").target)
     realize.clear_programs()
     yield request.param
