@@ -76,11 +76,7 @@ def record(
 
 @dataclass
 class _Changes:
-    """What a call has changed: see `Recording` for most of it.
-
-    Attributes:
-        wanted: the tensors with another value than before.
-    """
+    """What a call has changed: see `Recording`; `wanted` are the tensors with another value."""
 
     output: tuple[Form, list[int]]
     slots: list[tuple[int, Any, int, int | None]]
