@@ -1,8 +1,8 @@
 """Records one call of a function as a step that can run again.
 
 The function runs on stand-ins for its arguments, and nothing is computed meanwhile. What is
-different afterwards (results, parameters, gradients, attributes) is what the step is for: it
-becomes one program, whose first run completes the call.
+different afterwards (results, parameters, gradients, attributes) becomes one program, whose first
+run completes the call.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from gradlet.jit.recording import (
     Slot,
     Target,
     Variable,
+    succeeding,
 )
 from gradlet.jit.stand_in import settle, stand_in
 from gradlet.jit.watch import watches
@@ -75,11 +76,7 @@ def record(
 
 @dataclass
 class _Changes:
-    """What a call has changed: see `Recording` for most of it.
-
-    Attributes:
-        wanted: the tensors with another value than before.
-    """
+    """What a call has changed: see `Recording`; `wanted` are the tensors with another value."""
 
     output: tuple[Form, list[int]]
     slots: list[tuple[int, Any, int, int | None]]
@@ -210,19 +207,19 @@ class Recorder:
         targets = [self.describe(t, result.get(id(t))) for t in self.kept]
         self.drop_idle(inputs, targets)
         expected = [[self.expectation(v) for v in values] for _, values in self.before]
+        slots = [self.slot(*found, expected) for found in changes.slots]
         return Recording(
             device=changes.device,
             program=program,
             inputs=inputs,
-            targets=targets,
-            slots=[self.slot(*found, expected) for found in changes.slots],
+            targets=succeeding(targets, slots, changes.grads, changes.output[1]),
+            slots=slots,
             grads=changes.grads,
             output=changes.output,
             variables=self.variables,
             places=self.places,
             keys=[keys for keys, _ in self.before],
             expected=expected,
-            seen=[list(values) for _, values in self.before],
         )
 
     def drop_idle(self, inputs: list[tuple[str, Any]], targets: list[Target]) -> None:

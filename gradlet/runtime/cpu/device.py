@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from gradlet.runtime.cpu.memory import Block
 from gradlet.runtime.cpu.target import host_target
 from gradlet.runtime.cpu.workers import LaunchTable, Workers
 from gradlet.runtime.errors import index_error
+
+SMALL_ARENA = 4096  # bytes of intermediate arrays that a program keeps its own place for
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,10 @@ class CpuProgram:
         self.device = device
         self.params = params
         self.outputs = list(outputs)
-        self.output_groups = memory.groups(outputs)
+        self.output_groups = [
+            (group, memory.Pieces([outputs[i] for i in group]) if len(group) > 1 else None)
+            for group in memory.groups(outputs)
+        ]
         self.arena_offsets = np.array(arena, np.int64)
         self.arena_bytes = arena_bytes
         self.sinks = list(sinks)
@@ -175,6 +181,11 @@ class CpuProgram:
         count = 1 + params + len(self.outputs) + len(self.arena_offsets)
         self.addresses = np.zeros(count, np.int64)
         self.addresses[0] = self.status.ctypes.data
+        small = 0 < arena_bytes <= SMALL_ARENA
+        self.small_arena = self._place_arena() if small else None  # kept from call to call
+        # Python reads and writes these faster than arrays.
+        self.words = self.addresses.data.cast("B").cast("q")
+        self.state = self.status.data
 
     @functools.cached_property
     def definitions(self) -> Sequence[Kernel]:
@@ -184,7 +195,7 @@ class CpuProgram:
     def __call__(self, memories: Sequence[Any]) -> list[Block]:
         with self.lock:
             blocks = self._bind(memories)
-            np.take(self.addresses, self.places, out=self.table.arguments)
+            np.take(self.addresses, self.places, out=self.table.arguments, mode="clip")
             recorder = observe.recorder
             begin = time.perf_counter_ns() if recorder is not None else 0
             for part, call in self.parts:
@@ -254,29 +265,33 @@ class CpuProgram:
     def _bind(self, memories: Sequence[Any]) -> list[Block]:
         """Fills the table of addresses; returns the blocks behind it, the arena's last."""
         blocks = [*memories, *self._allocate()]
-        self.addresses[1 : 1 + len(blocks)] = [b.address for b in blocks]
-        if self.arena_bytes:
-            arena = memory.allocate(self.arena_bytes)
-            self.addresses[1 + len(blocks) :] = self.arena_offsets + arena.address
-            blocks.append(arena)
-        self.status[0] = 0
+        self.words[1 : 1 + len(blocks)] = array("q", [b.address for b in blocks])
+        if self.arena_bytes and self.small_arena is None:
+            blocks.append(self._place_arena())
+        self.state[0] = 0
         return blocks
+
+    def _place_arena(self) -> Block:
+        """An arena, with the addresses of the arrays in it filled in."""
+        arena = memory.allocate(self.arena_bytes)
+        first = len(self.addresses) - len(self.arena_offsets)
+        self.addresses[first:] = self.arena_offsets + arena.address
+        return arena
 
     def _allocate(self) -> list[Block]:
         """A block for each output."""
         blocks: list[Any] = [None] * len(self.outputs)
-        for group in self.output_groups:
-            if len(group) == 1:
+        for group, parts in self.output_groups:
+            if parts is None:
                 blocks[group[0]] = memory.allocate(self.outputs[group[0]])
                 continue
-            parts = memory.allocate_together([self.outputs[i] for i in group])
-            for i, part in zip(group, parts, strict=True):
+            for i, part in zip(group, parts.allocate(), strict=True):
                 blocks[i] = part
         return blocks
 
     def _check(self) -> None:
         """Raises what the kernels have reported in the status words."""
-        if self.status[0]:
+        if self.state[0]:
             raise index_error(int(self.status[1]), int(self.status[2]), self.indexed)
 
 

@@ -1,0 +1,125 @@
+"""Steps put new values where the old ones were if nobody can tell: here are those who could."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from gradlet import Tensor, jit
+
+
+class Counter:
+    """A parameter, a gradient, and an attribute that each step binds anew."""
+
+    def __init__(self) -> None:
+        self.w = Tensor([1.0, 2.0], requires_grad=True)
+        self.last = Tensor([0.0, 0.0], requires_grad=False)
+
+    @jit
+    def step(self, x: Tensor) -> Tensor:
+        self.w.grad = None
+        (self.w * x).sum().backward()
+        self.last = (self.w + 0).detach()
+        with Tensor.no_grad():
+            self.w.assign(self.w + 1)
+        return self.w.sum()
+
+
+def ready() -> tuple[Counter, Tensor]:
+    counter, x = Counter(), Tensor([1.0, 10.0], requires_grad=False)
+    for _ in range(4):
+        counter.step(x)
+    return counter, x
+
+
+def test_steps_write_where_nobody_looks() -> None:
+    counter, x = ready()
+    node, grad, last = id(counter.w.node), id(counter.w.grad), id(counter.last)
+    counter.step(x)
+    assert (id(counter.w.node), id(counter.w.grad), id(counter.last)) == (node, grad, last)
+    assert counter.w.tolist() == [6.0, 7.0] and counter.last.tolist() == [5.0, 6.0]
+    assert counter.w.grad is not None and counter.w.grad.tolist() == [1.0, 10.0]
+
+
+LOOKERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "a lazy result": lambda w: w * 2,
+    "a result": lambda w: (w * 2).realize(),
+    "a view": lambda w: w[:1],
+    "a reshaped view": lambda w: w.reshape(2, 1),
+    "a clone": lambda w: w.clone(),
+    "a detached copy": lambda w: w.detach().clone(),
+    "a shallow copy": lambda w: Tensor(w),
+}
+
+
+@pytest.mark.parametrize("name", LOOKERS)
+@pytest.mark.parametrize("which", ["w", "grad", "last"])
+def test_who_looks_at_a_value_keeps_it(name: str, which: str) -> None:
+    def held(counter: Counter) -> Tensor:
+        found = counter.w.grad if which == "grad" else getattr(counter, which)
+        assert found is not None
+        return found
+
+    counter, x = ready()
+    seen = LOOKERS[name](held(counter))
+    twin, _ = ready()
+    expected = LOOKERS[name](held(twin)).tolist()
+    for _ in range(3):
+        counter.step(x * 3)
+    if "view" in name and which == "w":  # which follows what is assigned
+        expected = LOOKERS[name](held(counter)).tolist()
+    assert seen.tolist() == expected
+
+
+def test_who_holds_a_gradient_or_an_attribute_keeps_it() -> None:
+    counter, x = ready()
+    grad, last = counter.w.grad, counter.last
+    assert grad is not None
+    counter.step(x * 3)
+    assert counter.w.grad is not grad and counter.last is not last
+    assert grad.tolist() == [1.0, 10.0] and last.tolist() == [4.0, 5.0]
+    assert counter.last.tolist() == [5.0, 6.0]
+
+
+def test_memory_that_was_shared_is_left_alone() -> None:
+    counter, x = ready()
+    array = np.from_dlpack(counter.w.detach())
+    counter.step(x)
+    assert array.tolist() == [5.0, 6.0] and counter.w.tolist() == [6.0, 7.0]
+
+
+def test_results_of_calls_are_apart() -> None:
+    counter, x = ready()
+    results = [counter.step(x) for _ in range(5)]
+    assert [result.item() for result in results] == [13.0, 15.0, 17.0, 19.0, 21.0]
+
+
+def test_a_graph_built_from_old_values_refuses_to_give_them_gradients() -> None:
+    counter, x = ready()
+    loss = (counter.w * x).sum()
+    counter.step(x)
+    with pytest.raises(RuntimeError, match="written to since"):
+        loss.backward()
+
+
+def test_threads_that_look_meanwhile_see_whole_values() -> None:
+    counter, x = ready()
+    wrong: list[list[float]] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            first, second = (counter.w * 1.0).tolist()
+            if second - first != 1.0:
+                wrong.append([first, second])
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for _ in range(300):
+        counter.step(x)
+    done.set()
+    thread.join()
+    assert not wrong and counter.w.tolist() == [305.0, 306.0]
