@@ -15,7 +15,7 @@ import numpy as np
 from gradlet.base import dtypes
 from gradlet.engine import trace
 from gradlet.nn.state import get_parameters
-from gradlet.runtime.device import finest_float
+from gradlet.runtime import device
 from gradlet.tensor.tensor import Tensor
 
 
@@ -58,7 +58,7 @@ def _norm(tensors: list[Tensor], order: float) -> Tensor:
     if not sizes:
         return Tensor(np.zeros((), dtype.numpy), device=tensors[0].device)
     # Squares in float64, where those of float32 do not overflow.
-    wide = finest_float(sizes[0].device)
+    wide = device.finest_float(sizes[0].device)
     sizes = [tensor.cast(wide) for tensor in sizes]
     if math.isinf(order):
         return _largest(sizes).cast(dtype)
