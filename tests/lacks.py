@@ -13,6 +13,11 @@ LACKS: dict[str, dict[str, str]] = {
     "torch:cpu": {},
     "webgpu": {
         "test_memory_that_was_shared_is_left_alone": "NumPy cannot work in its memory",
+        "test_dlpack_of_dtypes_that_numpy_lacks": "PyTorch cannot work in its memory",
+        **{
+            f"test_axes[{out}-in_dims4]": "a sum in another order is off by 1.2e-6"
+            for out in (0, 1, -1)
+        },
     },
 }
 
