@@ -15,8 +15,9 @@ from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.ir.ops import BUFFER, CONSUMED, DETACH
 from gradlet.jit.watch import Glance, Watch
-from gradlet.runtime.buffer import Buffer, node_of, refill
+from gradlet.runtime.buffer import Buffer, is_owned, node_of, refill
 from gradlet.runtime.device import Device, Executable
+from gradlet.runtime.errors import InterruptedLate
 from gradlet.tensor import sharing
 from gradlet.tensor.autograd import note_overwritten
 from gradlet.tensor.core import Core, Shape
@@ -271,10 +272,16 @@ class Recording:
                     "calling them. Register them inside, or pass another tensor."
                 )
         results: list[Any] = []
+        interruption = None
         if self.program is not None:
+            run: Any = self.program
+            owned = self.owned()
             if memories is None:
                 memories = [self.memory(kind, which, arguments) for kind, which in self.inputs]
-            results = self.program(memories)
+            try:
+                results = run(memories, owned) if owned else run(memories)
+            except InterruptedLate as late:
+                results, interruption = late.results, late.__cause__
         made = [self.tensor(target, arguments, results) for target in self.targets]
         shared = [tensor for tensor in made if tensor.share is not None]
         if shared:
@@ -290,8 +297,15 @@ class Recording:
             elif grad is not None:
                 before = arguments[number].grad
                 arguments[number].grad = grad if before is None else before + grad  # type: ignore
+        if interruption is not None:
+            raise interruption
         form, tensors = self.output
         return rebuild(form, iter([made[t] for t in tensors]))
+
+    def owned(self) -> list[int]:
+        """The params that the program may change: nobody else holds what they are now."""
+        params = (param for _, param in getattr(self.program, "updates", ()))
+        return [p for p in params if is_owned(self.variables[self.inputs[p][1]].tensor.node)]
 
     def memory(self, kind: str, which: Any, arguments: Sequence[Core]) -> Any:
         """What a param of the program is now."""

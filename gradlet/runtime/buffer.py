@@ -110,21 +110,39 @@ def refill(shown: Node, memory: Any) -> bool:
 
     Nobody can if the one place that the node was taken from is all that refers to it.
     """
-    if getrefcount(shown) != SOLE or shown.realized is not None:
+    if getrefcount(shown) != SOLE:
         return False
-    leaf = shown
-    if shown.op is DETACH or shown.op is CONSUMED:
-        (leaf,) = shown.src
-        if getrefcount(leaf) != SOLE:
-            return False
-    if leaf.op is not BUFFER:
-        return False
-    buffer = leaf.arg
-    if type(buffer) is not Buffer or getrefcount(buffer) != _REFERENCES_OF_NODE:
+    buffer = _unshared(shown)
+    if buffer is None or getrefcount(buffer) != _REFERENCES_OF_NODE:
         return False
     buffer.memory = memory
     buffer.pending = None
     return True
+
+
+def is_owned(shown: Node) -> bool:
+    """Whether the same is true of the node, and of the memory behind it."""
+    if getrefcount(shown) != SOLE:
+        return False
+    buffer = _unshared(shown)
+    if buffer is None or getrefcount(buffer) != _REFERENCES_OF_NODE:
+        return False
+    memory = buffer.memory
+    return memory is not None and getrefcount(memory) == SOLE
+
+
+def _unshared(shown: Node) -> Buffer | None:
+    """The buffer of a node if nothing else leads to its leaf."""
+    if shown.realized is not None:
+        return None
+    leaf = shown
+    if shown.op is DETACH or shown.op is CONSUMED:
+        (leaf,) = shown.src
+        if getrefcount(leaf) != SOLE:
+            return None
+    if leaf.op is not BUFFER or type(leaf.arg) is not Buffer:
+        return None
+    return leaf.arg
 
 
 def _references_of_node() -> int:
