@@ -30,7 +30,7 @@ def name(
     device: CpuDevice,
     sinks: Sequence[Node],
     params: Sequence[Node],
-    updates: Sequence[tuple[int, int]],
+    updates: Sequence[tuple[int, int]] = (),
 ) -> str | None:
     """The key of a graph's program, or None for a graph that no text describes in full."""
     order = topological([*params, *sinks])
