@@ -186,7 +186,9 @@ class Recorder:
         changes = self.changes(value, noted)
         wanted = changes.wanted
         nodes = [t.node for t in wanted]
-        program, graph, places = engine.program_for(nodes, changes.device)
+        old = {id(v.tensor): self.entry_nodes[id(v.tensor)] for v in self.variables}
+        before = [old.get(id(t)) for t in wanted]
+        program, graph, places = engine.program_for(nodes, changes.device, before)
         result = {id(t): place for t, place in zip(wanted, places, strict=True)}
         inputs = self.sources(graph.buffers, noted)
         made = self.finished(changes, program if wanted else None, inputs, result)
@@ -199,11 +201,7 @@ class Recorder:
         inputs: list[tuple[str, Any]],
         result: dict[int, int],
     ) -> Recording:
-        """The step whose program is known.
-
-        Args:
-            result: by the id of a tensor which of the program's results it holds.
-        """
+        """The step whose program is known; `result` of a tensor's id is which result it holds."""
         targets = [self.describe(t, result.get(id(t))) for t in self.kept]
         self.drop_idle(inputs, targets)
         expected = [[self.expectation(v) for v in values] for _, values in self.before]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gradlet import Tensor, jit
+from gradlet.runtime.device import get_device
+
+COMPILED = Tensor([0]).device == "cpu"  # rather than interpreted
 
 
 class Counter:
@@ -123,3 +127,152 @@ def test_threads_that_look_meanwhile_see_whole_values() -> None:
     done.set()
     thread.join()
     assert not wrong and counter.w.tolist() == [305.0, 306.0]
+
+
+class Cache:
+    """Rows that are filled one after the other, and a sum over some of them."""
+
+    def __init__(self, dtype: str = "float32") -> None:
+        self.rows = Tensor.zeros(64, 48, dtype=dtype, requires_grad=False).realize()
+
+    def fill(self, row: Tensor, at: Tensor) -> Tensor:
+        places = Tensor.arange(64).reshape(64, 1)
+        self.rows.assign((places == at).where(row, self.rows))
+        return self.rows[at].sum()
+
+    @jit
+    def filled(self, row: Tensor, at: Tensor) -> Tensor:
+        return self.fill(row, at)
+
+
+def address(x: Tensor) -> int:
+    memory = x.node.arg.memory
+    return memory.address if COMPILED else id(memory)
+
+
+def row_of(i: int, dtype: str = "float32") -> tuple[Tensor, Tensor]:
+    row = Tensor(np.arange(48) + i, dtype=dtype, requires_grad=False)
+    return row, Tensor(i, requires_grad=False)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int16", "bool"])
+def test_a_cache_is_filled_where_it_stands(dtype: str) -> None:
+    cache, plain = Cache(dtype), Cache(dtype)
+    places = set()
+    for i in range(20):
+        assert cache.filled(*row_of(i, dtype)).item() == plain.fill(*row_of(i, dtype)).item()
+        places.add(address(cache.rows))
+    assert cache.rows.tolist() == plain.rows.tolist()
+    large = cache.rows.nbytes() >= 4096
+    assert len(places) <= 3 or not large or not COMPILED, "not a new place for each row"
+
+
+@pytest.mark.parametrize("name", [n for n in LOOKERS if "view" not in n])
+def test_who_looks_at_a_cache_keeps_what_it_was(name: str) -> None:
+    cache = Cache()
+    for i in range(5):
+        cache.filled(*row_of(i))
+    seen, expected = LOOKERS[name](cache.rows), LOOKERS[name](cache.rows).tolist()
+    array = np.from_dlpack(cache.rows.detach())
+    before = array.copy()
+    for i in range(5, 8):
+        cache.filled(*row_of(i))
+    assert seen.tolist() == expected and np.array_equal(array, before)
+    assert cache.rows[7].tolist() == row_of(7)[0].tolist()
+
+
+def test_an_index_out_of_range_changes_nothing() -> None:
+    cache = Cache()
+    for i in range(5):
+        cache.filled(*row_of(i))
+    before = cache.rows.tolist()
+    with pytest.raises(IndexError, match="out of range"):
+        cache.filled(*row_of(64))
+    assert cache.rows.tolist() == before
+    cache.filled(*row_of(5))
+    assert cache.rows[5].tolist() == row_of(5)[0].tolist()
+
+
+class Momentum:
+    """Two arrays that are changed together, and counted."""
+
+    def __init__(self, size: int = 128) -> None:
+        self.w = Tensor.zeros(size, size, device="cpu", requires_grad=False).realize()
+        self.v = Tensor.zeros(size, size, device="cpu", requires_grad=False).realize()
+        self.count = Tensor(0, device="cpu", requires_grad=False)
+
+    @jit
+    def step(self) -> None:
+        self.v.assign(self.v + 1)
+        self.w.assign(self.w + self.v)
+        self.count.assign(self.count + 1)
+
+    def whole(self) -> bool:
+        n = self.count.item()
+        return {*self.v.flatten().tolist()} == {n} and {*self.w.flatten().tolist()} == {
+            n * (n + 1) / 2
+        }
+
+
+def test_threads_see_arrays_from_before_or_after_a_step() -> None:
+    momentum = Momentum(512)
+    for _ in range(3):
+        momentum.step()
+    torn: list[set[float]] = []
+    done = threading.Event()
+    reads = 0
+
+    def look() -> None:
+        nonlocal reads
+        while not done.is_set():
+            reads += 1
+            for seen in (momentum.v.numpy(), (momentum.v * 1.0).numpy()):
+                if seen.min() != seen.max():
+                    torn.append({seen.min(), seen.max()})
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        momentum.step()
+    while reads < 10:
+        momentum.step()
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not torn and momentum.whole()
+
+
+def test_what_reads_an_array_comes_before_it_changes() -> None:
+    momentum = Momentum()
+    for _ in range(6):
+        momentum.step()
+        assert momentum.whole()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interruption_leaves_all_as_before_or_as_after(
+    after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C arrives when a native call returns, or before it begins."""
+    momentum = Momentum()
+    for _ in range(4):
+        momentum.step()
+    workers: Any = get_device("cpu").workers  # type: ignore[attr-defined]
+    run = workers.run
+
+    def interrupted(table: object) -> None:
+        monkeypatch.setattr(workers, "run", run)
+        if after:
+            run(table)
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        before = momentum.count.item()
+        monkeypatch.setattr(workers, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            momentum.step()
+        assert momentum.whole()
+        assert momentum.count.item() in ((before, before + 1) if after else (before,))
+        momentum.step()
+        assert momentum.whole()

@@ -6,6 +6,7 @@ for the same sizes at every step, so a freed block waits in a list of its size f
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import threading
@@ -284,6 +285,13 @@ def from_numpy(array: npt.NDArray[Any]) -> Block:
     block = pool.allocate(array.nbytes)
     block.view(array.dtype, array.shape)[...] = array
     return block
+
+
+def copy(block: Block) -> Block:
+    """A block of its own with the same content."""
+    made = pool.allocate(block.nbytes)
+    ctypes.memmove(made.address, block.address, block.nbytes)
+    return made
 
 
 def share(array: npt.NDArray[Any]) -> Block:
