@@ -25,12 +25,21 @@ class Counting(Order):
 
     # Search
 
-    def searchsorted(self, values: Any, right: bool = False, side: str | None = None) -> Self:
+    def searchsorted(
+        self,
+        values: Any,
+        right: bool = False,
+        side: str | None = None,
+        sorter: Self | None = None,
+        out_int32: bool = False,
+    ) -> Self:
         """Where in the sorted last axis of `self` each of `values` would be put in (int64).
 
         Args:
             values: any shape if `self` has one axis; else the leading axes are those of `self`.
             right: behind elements that equal it, rather than before them; as side="right".
+            sorter: the indices that sort the last axis, as argsort() gives them.
+            out_int32: int32 as the result's dtype.
 
         >>> from gradlet import Tensor
         >>> Tensor([1, 3, 5]).searchsorted(Tensor([3, 4])).tolist()
@@ -39,7 +48,7 @@ class Counting(Order):
         if side not in (None, "left", "right") or (side == "left" and right):
             raise ValueError(f"searchsorted: {side=} does not go with {right=}")
         wanted = self._values(values, "searchsorted")
-        edges = self.node
+        edges = (self if sorter is None else self.gather(-1, sorter)).node
         fits = edges.ndim == 1 or (edges.ndim > 1 and edges.shape[:-1] == wanted.shape[:-1])
         if not fits:
             raise ValueError(
@@ -49,14 +58,15 @@ class Counting(Order):
         dtype = dtypes.promote(edges.dtype, wanted.dtype)
         edges, wanted = (comparable(build.cast(x, dtype)) for x in (edges, wanted))
         which = "right" if right or side == "right" else "left"
-        return self._result(build.library("searchsorted", (which,), edges, wanted))
+        places = build.library("searchsorted", (which,), edges, wanted)
+        return self._result(build.cast(places, dtypes.int32 if out_int32 else dtypes.int64))
 
-    def bucketize(self, boundaries: Any, right: bool = False) -> Self:
+    def bucketize(self, boundaries: Any, right: bool = False, out_int32: bool = False) -> Self:
         """For each element the number of the interval between sorted `boundaries` (int64)."""
         edges = self._result(self._values(boundaries, "bucketize"))
         if edges.ndim != 1:
             raise ValueError(f"bucketize: boundaries have one axis, not shape {edges.shape}")
-        return edges.searchsorted(self, right)
+        return edges.searchsorted(self, right, out_int32=out_int32)
 
     def _values(self, given: Any, operation: str) -> Node:
         found = self._operand(given, operation)
@@ -164,7 +174,7 @@ class Counting(Order):
 
     def histogram(
         self,
-        bins: int,
+        bins: Any,
         range: tuple[float, float] | None = None,  # noqa: A002
         weight: Self | None = None,
         density: bool = False,
@@ -172,14 +182,42 @@ class Counting(Order):
         """How many elements lie in each of `bins` intervals, or their weights, and the edges.
 
         Args:
+            bins: how many intervals of equal width, or a tensor of increasing edges.
             range: where the intervals begin and end; the least and largest element if None.
             density: divide by the total and the width, so that the integral is 1.
+
+        >>> from gradlet import Tensor
+        >>> counts, edges = Tensor([1.0, 2.0, 2.5]).histogram(Tensor([0.0, 2.0, 3.0]))
+        >>> counts.tolist()
+        [1.0, 2.0]
         """
-        low, high = range or (0.0, 0.0)
-        counts, edges = self._histogram(bins, float(low), float(high), weight, "histogram")
+        if isinstance(bins, Counting):
+            if range is not None:
+                raise ValueError("histogram: edges say where the intervals are, range= not")
+            counts, edges = self._between(bins, weight), bins.cast(self.dtype)
+        else:
+            low, high = range or (0.0, 0.0)
+            counts, edges = self._histogram(bins, float(low), float(high), weight, "histogram")
         if density:
             counts = counts / counts.sum() / (edges[1:] - edges[:-1])
         return counts, edges
+
+    def _between(self, edges: Self, weight: Self | None) -> Self:
+        """How many elements lie between neighbouring edges, the last one with them."""
+        bins = edges.numel() - 1
+        if not self.dtype.is_float or edges.ndim != 1 or bins < 1:
+            raise ValueError(
+                f"histogram: counts floats between at least two edges along one axis, not "
+                f"{self.dtype.name} between edges of shape {edges.shape}"
+            )
+        given = self._result(build.full_like(self.node, 1)) if weight is None else weight
+        if given.shape != self.shape:
+            raise ValueError(f"histogram: weights of shape {given.shape}, not {self.shape}")
+        x = self.ravel().detach()
+        inside = (x >= edges[0]) & (x <= edges[-1])
+        place = (edges.detach().searchsorted(x, right=True) - 1).clamp(0, bins - 1)
+        none = self._result(build.const(0, self.dtype, (bins,)))
+        return none.scatter_add(0, place, inside.where(given.ravel().detach().cast(x.dtype), 0))
 
     def _histogram(
         self, bins: int, low: float, high: float, weight: Self | None, operation: str

@@ -56,10 +56,12 @@ class Reduce(Rearrange):
         return self._result(build.cast(total, wanted))
 
     @also_dim
-    def mean(self, axis: Axis = None, keepdim: bool = False) -> Self:
+    def mean(self, axis: Axis = None, keepdim: bool = False, dtype: Any = None) -> Self:
         """The mean, as floats; nan of no elements."""
         axes = self._axes(axis, "mean")
-        x = floating(self.node)
+        x = floating(self.node) if dtype is None else build.cast(self.node, dtypes.as_dtype(dtype))
+        if not x.dtype.is_float:
+            raise TypeError(f"mean: dtype must be a float, not {x.dtype.name}")
         mean = mean_node(build.cast(x, _wide(x.dtype)), axes, keepdim)
         return self._result(build.cast(mean, x.dtype))
 
@@ -238,9 +240,11 @@ class Reduce(Rearrange):
 
     @also_dim
     def logsumexp(self, axis: Axis = None, keepdim: bool = False) -> Self:
-        """log(sum(exp(x))), with no overflow."""
-        axes = self._nonempty(axis, "logsumexp")
+        """log(sum(exp(x))), with no overflow; -inf of no elements."""
+        axes = self._axes(axis, "logsumexp")
         x = self._result(floating(self.node))
+        if x.numel() == 0:
+            return x.exp().sum(axes, keepdim).log()
         largest = x.max(axes, keepdim=True)
         finite = x._result(build.detach((abs(largest) == math.inf).where(0.0, largest).node))
         result = (x - finite).exp().sum(axes, keepdim=True).log() + finite

@@ -57,8 +57,10 @@ class Statistics(Attention):
         return self.isnan().where(0, self).sum(axis, keepdim, dtype)
 
     @also_dim
-    def nanmean(self, axis: Axis = None, keepdim: bool = False) -> Self:
+    def nanmean(self, axis: Axis = None, keepdim: bool = False, dtype: Any = None) -> Self:
         """The mean of what is not nan; nan if all of it is. Half floats add up in float32."""
+        if dtype is not None:
+            return self.cast(dtype).nanmean(axis, keepdim)
         x = self._result(floating(self.node))
         wide = x.float() if x.dtype.bits == 16 else x
         count = x.isnan().logical_not().sum(axis, keepdim)

@@ -174,3 +174,18 @@ def test_other_floats(dtype: str) -> None:
         np.testing.assert_allclose(
             made.double().numpy(), known.double().numpy(), tolerance, tolerance, err_msg=name
         )
+
+
+def test_the_gradient_of_xlogy_at_zero_is_the_logarithm() -> None:
+    x, y = np.float32([0, 0, -0.0, 0, 2]), np.float32([0.5, 3, 7, -1, 2])
+    check(lambda x, y: x.xlogy(y), None, x, y, finite_difference=False)
+
+
+@pytest.mark.parametrize("name", ["gcd", "lcm"])
+def test_divisors_of_every_int8(name: str) -> None:
+    """Of -128 too, whose absolute value int8 does not have."""
+    x = np.arange(-128, 128, dtype=np.int8)
+    known = getattr(np, name)(x[:, None].astype(np.int64), x.astype(np.int64))
+    got = getattr(Tensor(x)[:, None], name)(Tensor(x)).numpy()
+    fits = known < 128
+    np.testing.assert_array_equal(got[fits], known[fits])

@@ -187,3 +187,24 @@ def test_every_few_elements(count: int, kind: Any) -> None:
 def test_errors(action: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         action(Tensor(X))
+
+
+def test_joining_as_pytorch_does() -> None:
+    """The axis behind a list, and nothing of what has the shape (0,)."""
+    x, nothing = floats(2, 3), np.zeros(0, np.float32)
+    for name in ("cat", "stack"):
+        join, known = getattr(Tensor, name), getattr(torch, name)
+        check(lambda x, j=join: j([x, x], 1), lambda x, k=known: k([x, x], 1), x)
+    check(lambda a, b: Tensor.cat([a, b]), lambda a, b: torch.cat([a, b]), nothing, x)
+    check(lambda a: Tensor.cat([a, a]), lambda a: torch.cat([a, a]), nothing)
+    assert [part.shape for part in Tensor(x)[:0].chunk(2)] == [(0, 3), (0, 3)]
+
+
+def test_view_of_a_dtype() -> None:
+    x = Tensor([1.0, -2.0], requires_grad=False)
+    bits = x.view("int32")
+    assert bits.tolist() == np.float32([1, -2]).view(np.int32).tolist()
+    bits[0] = 0
+    assert x.tolist() == [0.0, -2.0]
+    with pytest.raises(ValueError, match="differ in width"):
+        x.view(np.float64)
