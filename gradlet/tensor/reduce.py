@@ -59,11 +59,16 @@ class Reduce(Rearrange):
     def mean(self, axis: Axis = None, keepdim: bool = False, dtype: Any = None) -> Self:
         """The mean, as floats; nan of no elements."""
         axes = self._axes(axis, "mean")
-        x = floating(self.node) if dtype is None else build.cast(self.node, dtypes.as_dtype(dtype))
-        if not x.dtype.is_float:
-            raise TypeError(f"mean: dtype must be a float, not {x.dtype.name}")
+        x = self._as_float(dtype, "mean")
         mean = mean_node(build.cast(x, _wide(x.dtype)), axes, keepdim)
         return self._result(build.cast(mean, x.dtype))
+
+    def _as_float(self, dtype: Any, operation: str) -> Node:
+        """In `dtype`, or else as `floating` has it."""
+        x = floating(self.node) if dtype is None else build.cast(self.node, dtypes.as_dtype(dtype))
+        if not x.dtype.is_float:
+            raise TypeError(f"{operation}: dtype must be a float, not {x.dtype.name}")
+        return x
 
     @also_dim
     def prod(self, axis: Axis = None, keepdim: bool = False, dtype: Any = None) -> Self:

@@ -144,9 +144,9 @@ class Trigonometry(Elementwise):
         steep = height > width
         small, large = steep.where(width, height), steep.where(height, width)
         both_infinite = small.eq(math.inf) & large.eq(math.inf)
-        origin = large.eq(0)
+        origin = large.eq(0) & small.eq(0)  # not so beside a nan
         rise = both_infinite.where(1.0, origin.where(0.0, small))
-        t = rise / (both_infinite | origin).where(1.0, large)
+        t = rise / (both_infinite | large.eq(0)).where(1.0, large)
         angle = t.atan()
         angle = steep.where(_half_pi_less(angle), angle)
         return x.signbit().where(math.pi - angle, angle)._signed_as(y).cast(dtype)

@@ -95,8 +95,8 @@ def test_nothing_to_reduce() -> None:
     check(lambda x: x.prod(0), None, empty, grad=False)
     check(lambda x: x.mean(0), None, empty, grad=False)
     check(lambda x: x.sum(1), None, empty, grad=False)
-    check(lambda x: x.logsumexp(0), None, empty)
-    check(lambda x: x.logsumexp((0, 1), True), None, empty)
+    check(lambda x: x.logsumexp(0), None, empty, grad=False)
+    check(lambda x: x.logsumexp((0, 1), True), None, empty, grad=False)
     with pytest.raises(ValueError, match=r"max: shape \(0, 3\) has no element"):
         Tensor(empty).max(0)
 
