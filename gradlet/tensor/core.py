@@ -353,6 +353,8 @@ def as_array(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
         raise ValueError(
             f"Tensor: the data is not a rectangular array of numbers ({error})"
         ) from None
+    if array.dtype.kind == "O" and isinstance(data, int):
+        raise OverflowError(f"Tensor: {data} does not fit 64 bits")
     if array.dtype.kind in "OSUMm":
         raise TypeError(
             f"Tensor: cannot hold data of type {_first_leaf(data).__class__.__name__}; give "

@@ -1,4 +1,4 @@
-"""Search in sorted rows, and counting: unique, bincount and histograms.
+"""Search in sorted rows, and counting: unique, one_hot, bincount and histograms.
 
 Where the shape of a result depends on values, these are computed at once.
 """
@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from gradlet.base import dtypes
-from gradlet.ir import build
+from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
@@ -131,6 +131,30 @@ class Counting(Order):
             made.append(none.scatter_add(0, row, number * 0 + 1)[:size])
         return tuple(made) if len(made) > 1 else made[0]
 
+    def one_hot(self, num_classes: int = -1) -> Self:
+        """A new last axis that holds 1 at the class and 0 elsewhere (int64).
+
+        Args:
+            num_classes: -1 computes `self` at once, and takes one more than the largest class.
+
+        Raises:
+            IndexError: a class outside [0, num_classes), when the result is computed.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([0, 2]).one_hot(3).tolist()
+        [[1, 0, 0], [0, 0, 1]]
+        """
+        if not self.dtype.is_int:
+            raise TypeError(f"one_hot: classes must be integers, not {self.dtype.name}")
+        if num_classes == -1:
+            num_classes = int(self._known("one_hot without num_classes").max(initial=-1)) + 1
+        classes = build.iota(num_classes)
+        checked = build.gather(classes, (build.cast(self.node, dtypes.int64),))
+        shape = (*self.shape, num_classes)
+        wide = build.expand(build.reshape(checked, (*self.shape, 1)), shape)
+        hit = build.binary(ops.EQ, wide, build.expand(classes, shape))
+        return self._result(build.cast(hit, dtypes.int64))
+
     def bincount(self, weights: Self | None = None, minlength: int = 0) -> Self:
         """How often each whole number from 0 on occurs, or the sum of its `weights`.
 
@@ -194,7 +218,8 @@ class Counting(Order):
         if isinstance(bins, Counting):
             if range is not None:
                 raise ValueError("histogram: edges say where the intervals are, range= not")
-            counts, edges = self._between(bins, weight), bins.cast(self.dtype)
+            edges: Any = bins.cast(self.dtype)
+            counts = self._between(bins, weight)
         else:
             low, high = range or (0.0, 0.0)
             counts, edges = self._histogram(bins, float(low), float(high), weight, "histogram")
@@ -202,7 +227,7 @@ class Counting(Order):
             counts = counts / counts.sum() / (edges[1:] - edges[:-1])
         return counts, edges
 
-    def _between(self, edges: Self, weight: Self | None) -> Self:
+    def _between(self, edges: Any, weight: Self | None) -> Self:
         """How many elements lie between neighbouring edges, the last one with them."""
         bins = edges.numel() - 1
         if not self.dtype.is_float or edges.ndim != 1 or bins < 1:
@@ -213,11 +238,11 @@ class Counting(Order):
         given = self._result(build.full_like(self.node, 1)) if weight is None else weight
         if given.shape != self.shape:
             raise ValueError(f"histogram: weights of shape {given.shape}, not {self.shape}")
-        x = self.ravel().detach()
+        x = self._value().ravel()
         inside = (x >= edges[0]) & (x <= edges[-1])
-        place = (edges.detach().searchsorted(x, right=True) - 1).clamp(0, bins - 1)
+        place = (edges._value().searchsorted(x, right=True) - 1).clamp(0, bins - 1)
         none = self._result(build.const(0, self.dtype, (bins,)))
-        return none.scatter_add(0, place, inside.where(given.ravel().detach().cast(x.dtype), 0))
+        return none.scatter_add(0, place, inside.where(given._value().ravel().cast(x.dtype), 0))
 
     def _histogram(
         self, bins: int, low: float, high: float, weight: Self | None, operation: str

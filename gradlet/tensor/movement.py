@@ -285,7 +285,7 @@ def _gather_operands(
 ) -> tuple[Any, list[Node], int]:
     """The first tensor, the nodes of all of them in one dtype, and `dim`, also if behind a list."""
     if isinstance(first, (list, tuple)) and len(others) == 1 and isinstance(others[0], int):
-        others, dim = (), others[0]
+        (dim,), others = others, []
     tensors = [*first, *others] if isinstance(first, (list, tuple)) else [first, *others]
     if not tensors or not all(isinstance(tensor, Core) for tensor in tensors):
         raise TypeError(f"{operation}: needs at least one tensor, and nothing but tensors")

@@ -69,6 +69,17 @@ def test_a_recorded_step_needs_the_size_of_unique() -> None:
         Tensor([[1, 2]]).unique(dim=0, size=3)
 
 
+def test_one_hot() -> None:
+    x = integers(3, 2, low=0, high=5)
+    one_hot = torch.nn.functional.one_hot
+    check(lambda x: x.one_hot(), lambda x: one_hot(x), x)
+    check(lambda x: x.one_hot(7), lambda x: one_hot(x, 7), x)
+    with pytest.raises(JitError, match="without num_classes"):
+        jit(lambda x: x.one_hot())(Tensor([1, 2]))
+    with pytest.raises(IndexError):
+        Tensor([3]).one_hot(2).numpy()
+
+
 def test_bincount() -> None:
     x = integers(20, low=0, high=6)
     check(lambda x: x.bincount(), None, x)

@@ -67,6 +67,7 @@ def test_data_is_copied() -> None:
         ([1j], None, TypeError, "complex"),
         ([300], "uint8", OverflowError, "300"),
         ([2**70], None, TypeError, "int"),
+        (2**70, None, OverflowError, "64 bits"),
         ([1], "int7", TypeError, "int7"),
     ],
 )
@@ -131,6 +132,11 @@ def test_copies() -> None:
 def test_unknown_device() -> None:
     with pytest.raises(ValueError, match=r"unknown device 'warp'.*numpy"):
         Tensor([1.0], device="warp")
+    with pytest.raises(TypeError, match=r"names a device, and 3 does not.*Tensor.zeros"):
+        Tensor(2, 3)  # type: ignore[arg-type]
+    for other in ("float32", np.float32):
+        with pytest.raises(TypeError, match="write dtype="):
+            Tensor([1.0], other)  # type: ignore[arg-type]
 
 
 def test_other_names_of_dtypes() -> None:
