@@ -278,6 +278,7 @@ def test_jit_refuses_hooks_of_arguments() -> None:
 
 def test_a_leaf_keeps_its_hooks_when_it_is_written() -> None:
     x = Tensor([1.0], requires_grad=True)
+    assert x.hooks is None
     x.register_hook(twice)
     x.assign(Tensor([3.0]))
     (x * x).sum().backward()
