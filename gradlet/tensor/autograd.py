@@ -162,10 +162,13 @@ class Autograd(Hooked):
     def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Self:
         """On another device, or as another dtype, as in `x.to("numpy")` and `x.to(float32)`.
 
+        `x.to(y)` takes both from a tensor.
         Another device gives a new leaf: no gradient flows from one device to another.
         """
         for target in targets:
-            if isinstance(target, str) and not names_dtype(target):
+            if isinstance(target, Core):
+                device, dtype = target.device, target.dtype
+            elif isinstance(target, str) and not names_dtype(target):
                 device = target
             elif target is not None:
                 dtype = target

@@ -31,14 +31,14 @@ class Movement(Activations):
 
     __slots__ = ()
 
-    def reshape(self, *shape: Any) -> Self:
+    def reshape(self, *extents: Any, shape: Any = None) -> Self:
         """The same elements in row-major order; one extent may be -1, to be worked out.
 
         >>> from gradlet import Tensor
         >>> Tensor([1, 2, 3, 4]).reshape(2, -1).tolist()
         [[1, 2], [3, 4]]
         """
-        wanted = shape_argument(shape)
+        wanted = shape_argument(extents, shape)
         complete = _complete(wanted, self.numel())
         if complete is None:
             raise ValueError(
@@ -47,7 +47,7 @@ class Movement(Activations):
             )
         return self._view((build.reshape, complete))
 
-    def view(self, *shape: Any) -> Self:
+    def view(self, *shape: Any, size: Any = None) -> Self:
         """`reshape`; of a dtype `bitcast`.
 
         >>> from gradlet import Tensor
@@ -56,11 +56,11 @@ class Movement(Activations):
         """
         if len(shape) == 1 and isinstance(shape[0], (str, type, DType, np.dtype)):
             return self.bitcast(shape[0])
-        return self.reshape(*shape)
+        return self.reshape(*shape, shape=size)
 
-    def expand(self, *shape: Any) -> Self:
+    def expand(self, *shape: Any, size: Any = None) -> Self:
         """Repeats axes of extent 1, and adds leading ones; -1 keeps an extent."""
-        wanted = shape_argument(shape)
+        wanted = shape_argument(shape, size)
         lead = len(wanted) - self.ndim
         filled = tuple(
             self.shape[axis - lead] if extent == -1 and axis >= lead else extent
@@ -75,9 +75,9 @@ class Movement(Activations):
             raise ValueError(f"expand: shape {self.shape} cannot be expanded to {wanted}")
         return self._view((build.expand, wanted))
 
-    def permute(self, *order: Any) -> Self:
+    def permute(self, *order: Any, dims: Any = None) -> Self:
         """Axis `i` of the result is axis `order[i]` of the source."""
-        axes = self._axes(shape_argument(order), "permute")
+        axes = self._axes(shape_argument(order, dims), "permute")
         if len(axes) != self.ndim:
             raise ValueError(f"permute: {axes} does not name each of {self.ndim} axes once")
         return self._view((build.permute, axes))
@@ -134,9 +134,9 @@ class Movement(Activations):
         axis = normal_axis(dim, self.ndim + 1, "unsqueeze")
         return self.reshape((*self.shape[:axis], 1, *self.shape[axis:]))
 
-    def flip(self, *axis: Any) -> Self:
+    def flip(self, *axis: Any, dims: Any = None) -> Self:
         """The order along the given axes reversed."""
-        return self._view((build.flip, self._axes(shape_argument(axis), "flip")))
+        return self._view((build.flip, self._axes(shape_argument(axis, dims), "flip")))
 
     # Cutting
 
@@ -227,9 +227,9 @@ class Movement(Activations):
         repeated = tuple(count * extent for count, extent in zip(counts, extents, strict=True))
         return self.reshape(tuple(paired)).expand(tuple(spread)).reshape(repeated)._own()
 
-    def tile(self, *repeats: Any) -> Self:
+    def tile(self, *repeats: Any, dims: Any = None) -> Self:
         """`repeat`, where missing leading counts are 1."""
-        counts = shape_argument(repeats)
+        counts = shape_argument(repeats, dims)
         return self.repeat((1,) * (self.ndim - len(counts)) + counts)
 
     # Triangles

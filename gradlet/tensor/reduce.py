@@ -221,13 +221,15 @@ class Reduce(Rearrange):
         return build.sub(wide, build.expand(largest, x.shape)), axes
 
     @also_dim
-    def softmax(self, axis: int = -1) -> Self:
-        """exp(x) over its sum along `axis`.
+    def softmax(self, axis: int = -1, dtype: Any = None) -> Self:
+        """exp(x) over its sum along `axis`, of x in `dtype` if that is given.
 
         >>> from gradlet import Tensor
         >>> Tensor([1000.0, 1000.0]).softmax().tolist()
         [0.5, 0.5]
         """
+        if dtype is not None:
+            return self.cast(dtype).softmax(axis)
         shifted, axes = self._shifted(axis, "softmax")
         powers = build.unary(ops.EXP, shifted)
         total = reduce_node(ops.ADD, powers, axes, keepdim=True)
@@ -236,8 +238,10 @@ class Reduce(Rearrange):
         return self._result(build.cast(share, floating(self.node).dtype))
 
     @also_dim
-    def log_softmax(self, axis: int = -1) -> Self:
+    def log_softmax(self, axis: int = -1, dtype: Any = None) -> Self:
         """log(softmax(x)) along `axis`, with no overflow and no log of 0."""
+        if dtype is not None:
+            return self.cast(dtype).log_softmax(axis)
         shifted, axes = self._shifted(axis, "log_softmax")
         total = reduce_node(ops.ADD, build.unary(ops.EXP, shifted), axes, keepdim=True)
         norm = build.expand(build.unary(ops.LOG, total), shifted.shape)

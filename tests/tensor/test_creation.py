@@ -79,6 +79,9 @@ def test_bad_data(data: Any, dtype: Any, error: type[Exception], words: str) -> 
 def test_by_shape() -> None:
     assert Tensor.zeros(2, 3).tolist() == [[0] * 3] * 2
     assert Tensor.ones((2,), dtype="int8").dtype is dtypes.int8
+    assert Tensor.arange(1, end=5, step=2).tolist() == [1, 3]
+    assert Tensor([1.5]).to(Tensor([1], device="numpy")).device == "numpy"
+    assert Tensor([1.5]).to(Tensor([1])).dtype is dtypes.int64
     assert Tensor.empty(2, 0, dtype="int8").dtype is dtypes.int8
     assert Tensor.empty(2, 3).shape == Tensor.empty((2, 3)).shape == (2, 3)
     assert Tensor.full(3, 2.5).tolist() == [2.5] * 3

@@ -208,3 +208,11 @@ def test_view_of_a_dtype() -> None:
     assert x.tolist() == [0.0, -2.0]
     with pytest.raises(ValueError, match="differ in width"):
         x.view(np.float64)
+
+
+def test_pytorchs_names_of_arguments() -> None:
+    x = floats(3, 4)
+    check(lambda x: x.view(size=(4, 3)), None, x)
+    check(lambda x: x.reshape(shape=(2, -1)), None, x)
+    check(lambda x: x.permute(dims=(1, 0)).flip(dims=(0,)), None, x)
+    check(lambda x: x.tile(dims=(2, 1)) * x[:1].expand(size=(6, 4)), None, x)

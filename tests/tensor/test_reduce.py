@@ -234,6 +234,14 @@ def test_positions_in_every_dtype(kind: Any) -> None:
             assert Tensor(rows).argmin(axis).tolist() == np.argmin(wide, axis).tolist()
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_in_another_dtype(name: str) -> None:
+    x = floats(3, 4).astype(np.float16)
+    ours = lambda x: getattr(x, name)(dim=1, dtype="float64")  # noqa: E731
+    theirs = lambda x: getattr(x, name)(dim=1, dtype=torch.float64)  # noqa: E731
+    check(ours, theirs, x, finite_difference=False, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["mean", "nanmean"])
 def test_means_in_another_dtype(name: str) -> None:
     for x in (floats(7), integers(7), floats(7).astype(np.float16)):
