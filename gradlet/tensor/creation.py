@@ -75,16 +75,21 @@ class Creation(Grids):
         stop: Scalar | None = None,
         step: Scalar = 1,
         *,
+        end: Scalar | None = None,
         dtype: Any = None,
         device: str | None = None,
         requires_grad: bool | None = None,
     ) -> Self:
         """start, start + step, ... below stop: int64 if all are ints, else floats.
 
+        `end` is PyTorch's name of `stop`.
+
         >>> from gradlet import Tensor
         >>> Tensor.arange(2, 8, 3).tolist()
         [2, 5]
         """
+        if end is not None:
+            stop = end
         if stop is None:
             start, stop = 0, start
         if step == 0:
