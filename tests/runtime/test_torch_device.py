@@ -18,7 +18,7 @@ from gradlet.ir.node import Node
 from gradlet.runtime import device as registry
 from gradlet.runtime.device import get_device
 from gradlet.runtime.numpy_device import GIVEN
-from gradlet.runtime.pytorch import patterns
+from gradlet.runtime.pytorch import parts, patterns
 from gradlet.runtime.pytorch.program import TorchProgram
 from gradlet.runtime.pytorch.table import TORCH
 
@@ -70,7 +70,7 @@ def taken(*tensors: Tensor) -> list[str]:
         if n in seen:
             return
         seen.add(n)
-        plan = patterns.match(n)
+        plan = patterns.match(n) or parts.by_parts(n)
         if plan is not None:
             function = getattr(plan.function, "func", plan.function)
             met.append(function.__qualname__.split(".")[0].strip("_"))
@@ -190,6 +190,34 @@ def test_thresholds_at_their_edges() -> None:
     torch.relu(known).backward(torch.arange(1.0, 8))
     np.testing.assert_array_equal(y.numpy(), torch.relu(known).detach().numpy())
     np.testing.assert_array_equal(x.grad.numpy(), known.grad.numpy())
+
+
+POOLINGS: dict[str, dict[str, Any]] = {
+    "apart": {"kernel_size": 2},
+    "overlapping": {"kernel_size": 3, "stride": 1},
+    "padded": {"kernel_size": 3, "stride": 2, "padding": 1},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", POOLINGS)
+def test_gradients_of_the_largest_are_made_part_by_part(name: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    array = rng.integers(-2, 3, (8, 4, 14, 12)).astype(dtype)  # many are equal
+    array[0, 0, 0, ::4] = np.nan  # of several in a window PyTorch takes the last
+    x = Tensor(array, device=CPU)
+    y = x.max_pool2d(**POOLINGS[name])
+    gradient = rng.normal(size=y.shape).astype(dtype)
+    y.backward(gradient=Tensor(gradient, device=CPU))
+    assert x.grad is not None
+    assert "by_parts" in taken(x.grad)
+    known = torch.from_numpy(array).requires_grad_()
+    result = torch.max_pool2d(known, **POOLINGS[name])
+    result.backward(torch.from_numpy(gradient))
+    assert known.grad is not None
+    np.testing.assert_array_equal(y.numpy(), result.detach().numpy())
+    tolerance = {"float16": 1e-2, "float32": 1e-6, "float64": 1e-12}[dtype]
+    np.testing.assert_allclose(x.grad.numpy(), known.grad.numpy(), rtol=tolerance, atol=tolerance)
 
 
 def test_results_are_written_over_what_nobody_reads() -> None:

@@ -241,8 +241,10 @@ def _filter_gradient(n: Node, how: _Geometry, roles: _Roles) -> Function:
     like, places = roles.filters_shape(), roles.result_shape()
 
     def gradient(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        any_filters = x.new_empty(1).expand(like)
-        _, made, _ = _backward(g.reshape(places), x, any_filters, how, roles.groups, False)
+        _, made, _ = torch.ops.aten.convolution_backward(
+            g.reshape(places), x, x.new_empty(like), None, how.stride, how.padding, how.dilation,
+            False, (0,) * len(how.kernel), roles.groups, (False, True, False),
+        )  # fmt: skip
         return made.reshape(n.shape)
 
     return gradient
@@ -295,22 +297,15 @@ def _fits(n: Node, how: _Geometry, roles: _Roles) -> bool:
 
 def _image_gradient_of(n: Node, how: _Geometry, roles: _Roles) -> Function:
     like, places = roles.filters_shape(), roles.result_shape()
+    rest = tuple(
+        extent + 2 * side - gap * (size - 1) - 1 - step * (count - 1)
+        for extent, size, step, gap, side, count in zip(n.shape[2:], *how, places[2:], strict=True)
+    )
 
     def gradient(w: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        any_image = g.new_empty(1).expand(n.shape)
-        made, _, _ = _backward(
-            g.reshape(places), any_image, w.reshape(like), how, roles.groups, True
-        )
-        return made
+        return torch.convolution(
+            g.reshape(places), w.reshape(like), None, how.stride, how.padding, how.dilation, True,
+            rest, roles.groups,
+        )  # fmt: skip
 
     return gradient
-
-
-def _backward(
-    g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, how: _Geometry, groups: int, image: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The gradient of a convolution's image, or else of its filters."""
-    return torch.ops.aten.convolution_backward(
-        g, x, w, None, how.stride, how.padding, how.dilation, False, (0,) * len(how.kernel),
-        groups, (image, not image, False),
-    )  # fmt: skip
