@@ -66,7 +66,7 @@ def from_torch(tensor: Any, device: Device, copy: bool) -> Node:
     """A BUFFER node with the elements of a tensor of PyTorch."""
     from gradlet.runtime.pytorch.arrays import carrier, to_array
 
-    dtype = dtypes.from_name(str(tensor.dtype).removeprefix("torch."))
+    dtype = dtypes.as_dtype(tensor.dtype)
     tensor = tensor.detach().resolve_neg()
     if not _is_torch(device):
         if not copy and tensor.device.type != "cpu":
