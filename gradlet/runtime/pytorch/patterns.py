@@ -8,6 +8,7 @@ gradient of one. All else is computed as it is written.
 from __future__ import annotations
 
 import string
+from collections.abc import Set
 from functools import partial
 from typing import NamedTuple
 
@@ -35,8 +36,14 @@ class Plan(NamedTuple):
     overwrites: bool = False
 
 
-def match(n: Node) -> Plan | None:
-    """A plan better than the row of the table, if one is known."""
+def match(n: Node, inner: Set[Node]) -> Plan | None:
+    """A plan better than the row of the table, if one is known.
+
+    Args:
+        inner: nodes that one other reads, and nobody else, which may be left out.
+    """
+    if n.op is ops.ADD:
+        return _biased(n, inner)
     if n.op is ops.REDUCE:
         found = _contraction(n)
         return found and (_convolution(n, found) or _einsum(n, found))
@@ -224,12 +231,35 @@ def _windows(x: Node) -> tuple[Node, _Geometry] | None:
     return x, _Geometry(kernel, stride, dilation, padding)
 
 
+def _biased(n: Node, inner: Set[Node]) -> Plan | None:
+    """A convolution (N, C, places...) to which a bias (1, C, ...) is added."""
+    convolved, added = n.src
+    bias = _unexpanded(added)
+    if n.ndim < 3 or convolved not in inner or bias.shape != _channels(n):
+        return None
+    found = _contraction(convolved)
+    if found is None or found.axes != (_roles(found.shape).depth, *_roles(found.shape).kernel):
+        return None
+    plan = _convolution(convolved, found)
+    if plan is None:
+        return None
+    convolve = plan.function
+    return Plan(lambda x, w, b: convolve(x, w, b.flatten()), (*plan.sources, bias))
+
+
+def _channels(n: Node) -> Shape:
+    """The shape of what has a number for each channel of (N, C, places...)."""
+    return (1, n.shape[1], *(1 for _ in n.shape[2:]))
+
+
 def _forward(n: Node, how: _Geometry, roles: _Roles) -> Function:
     like, none = roles.filters_shape(), (0,) * len(how.kernel)
 
-    def convolve(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    def convolve(
+        x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         made = torch.convolution(
-            x, w.reshape(like), None, how.stride, how.padding, how.dilation, False, none,
+            x, w.reshape(like), bias, how.stride, how.padding, how.dilation, False, none,
             roles.groups,
         )  # fmt: skip
         return made.reshape(n.shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence, Set
 from typing import NamedTuple
 
 import torch
@@ -48,12 +49,13 @@ class TorchProgram:
     def __init__(self, sinks: Sequence[Node], params: Sequence[Node], device: torch.device) -> None:
         given = dict.fromkeys(params)
         plans: dict[Node, Plan] = {}
+        inner = read_once(sinks, given)
 
         def sources(n: Node) -> tuple[Node, ...]:
             if n in given:
                 return ()
             if n not in plans:
-                plans[n] = _plan(n)
+                plans[n] = _plan(n, inner)
             return plans[n].sources
 
         order = [n for n in topological(sinks, sources) if n not in given]
@@ -126,9 +128,17 @@ class _Spare:
         return None
 
 
-def _plan(n: Node) -> Plan:
+def _plan(n: Node, inner: Set[Node]) -> Plan:
     row = Plan(TORCH[n.op](n), n.src, _broadcasts(n), n.op in _OVERWRITES)
-    return match(n) or by_parts(n) or row
+    return match(n, inner) or by_parts(n) or row
+
+
+def read_once(sinks: Sequence[Node], given: Container[Node]) -> set[Node]:
+    """The nodes that one other reads, and nobody else."""
+    order = topological(sinks, lambda n: () if n in given else n.src)
+    readers = Counter(s for n in order if n not in given for s in dict.fromkeys(n.src))
+    readers.update(sinks)
+    return {n for n, count in readers.items() if count == 1} - {*sinks}
 
 
 def _gives_own(n: Node, plan: Plan) -> bool:
