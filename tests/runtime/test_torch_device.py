@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -249,6 +250,32 @@ def test_results_keep_no_more_memory_than_they_need() -> None:
     for made in (row, wide):
         memory = made.to_torch(copy=False)
         assert memory.untyped_storage().nbytes() <= memory.numel() * 4
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_what_is_repeated_is_compiled_if_so_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADLET_TORCH_COMPILE", "1")
+    table, labels = leaf(5, 3), Tensor([4, 0, 2], device=CPU)
+    picked = (table * 2 + 1).sigmoid()[labels]
+    program = program_of(picked, picked.sum(0))
+    known = [picked.numpy(), picked.numpy().sum(0)]
+    memories = [t.to_torch(copy=False) for t in (table, labels)]
+    memories.sort(key=lambda m: m.ndim, reverse=True)
+    for _ in range(4):
+        for made, expected in zip(program(memories), known, strict=True):
+            np.testing.assert_allclose(made.numpy(), expected, rtol=1e-6)
+    assert program.run != program._interpret
+    with pytest.raises(IndexError, match="gather: index 7 is out of range for axis 0 with size 5"):
+        program([memories[0], torch.tensor([4, 7, 2])])
+
+
+def test_what_numpy_computes_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADLET_TORCH_COMPILE", "1")
+    x = leaf(4)
+    program = program_of(x.cast("float8_e5m2").float())
+    results = [program([x.to_torch()])[0].tolist() for _ in range(4)]
+    assert results == [x.cast("float8_e5m2").float().tolist()] * 4
+    assert program.run == program._interpret
 
 
 def test_constants_take_no_memory() -> None:
