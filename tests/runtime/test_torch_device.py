@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,9 @@ def test_without_pytorch_the_error_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"'cuda:0' needs .*: pip install torch"):
         get_device("cuda:0")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"to_torch needs .*: pip install torch"):
+        Tensor([1.0], device="cpu").to_torch()
 
 
 # Programs

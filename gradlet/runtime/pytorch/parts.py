@@ -57,7 +57,10 @@ def by_parts(n: Node) -> Plan | None:
             hit = holds([x[part] for x in given])
             mask = -(hit > taken).view(torch.int8)  # all bits of a byte, or none
             taken = taken | hit
-            torch.bitwise_and(bits[part], mask.to(whole), out=places[part])
+            if torch.compiler.is_compiling():  # which takes no strided `out`
+                places[part] = bits[part] & mask.to(whole)
+            else:
+                torch.bitwise_and(bits[part], mask.to(whole), out=places[part])
         return result
 
     return Plan(choose, (choice.src[1], *leaves))
