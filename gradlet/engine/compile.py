@@ -11,8 +11,8 @@ import numpy as np
 from gradlet.base import settings
 from gradlet.base.target import Target
 from gradlet.engine import search, stored
+from gradlet.engine.assemble import assemble
 from gradlet.engine.lowering import indexed_axes, linear_program
-from gradlet.engine.shaders import compile_shaders
 from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel
 from gradlet.ir.node import Node
@@ -21,10 +21,10 @@ from gradlet.lower.choose import DEFAULT, Tiles
 from gradlet.lower.linear import LinearProgram, private_bytes
 from gradlet.render import llvm
 from gradlet.runtime import observe
+from gradlet.runtime.compiled import Compiled
 from gradlet.runtime.cpu.compiler import LoadedObject
 from gradlet.runtime.cpu.device import Call, CpuDevice, CpuProgram, Launch
 from gradlet.runtime.device import Device, Executable, Interpreter
-from gradlet.runtime.webgpu.device import WebGpuDevice
 from gradlet.schedule.memory import lifetimes, place
 from gradlet.schedule.plan import Schedule, Step
 from gradlet.schedule.schedule import schedule
@@ -61,8 +61,8 @@ def compile_program(
         verify_graph(sinks)
     if isinstance(device, Interpreter):
         return device.compile(sinks, params)
-    if isinstance(device, WebGpuDevice):
-        return compile_shaders(device, sinks, params)
+    if isinstance(device, Compiled):
+        return assemble(device, sinks, params)
     assert isinstance(device, CpuDevice), f"no compiler for {device.name}"
     indexed = indexed_axes(sinks)
     plain = not (settings.verify() or settings.search())
