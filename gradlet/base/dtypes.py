@@ -121,8 +121,9 @@ _CATEGORY = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 
 
 def from_name(name: str) -> DType:
-    """The type called `name`; raises TypeError that lists the known names."""
-    found = _BY_NAME.get(name) or _ALIASES.get(name)
+    """The type called `name`, or `torch.name`; raises TypeError that lists the known names."""
+    plain = name.removeprefix("torch.")
+    found = _BY_NAME.get(plain) or _ALIASES.get(plain)
     if found is None:
         raise TypeError(f"unknown dtype {name!r}; known dtypes are {_KNOWN}")
     return found
@@ -162,7 +163,11 @@ def _default(value: Any) -> DType:
 
 
 def as_dtype(value: Any) -> DType:
-    """Accepts a DType, a name, a NumPy dtype or one of Python's bool, int and float."""
+    """Accepts a DType, a name, a dtype of NumPy or PyTorch, or Python's bool, int and float.
+
+    Raises:
+        TypeError: it is none of these, or none of ours; lists the known names.
+    """
     if isinstance(value, DType):
         return value
     if isinstance(value, str):
@@ -173,12 +178,17 @@ def as_dtype(value: Any) -> DType:
         return int64
     if value is float:
         return current_float()
+    if type(value).__module__ == "torch":
+        return from_name(str(value))
     return from_numpy(value)
 
 
 def from_numpy(value: Any) -> DType:
     """The type with the layout of a NumPy dtype (byte order is the caller's concern)."""
-    dtype = np.dtype(value).newbyteorder("=")
+    try:
+        dtype = np.dtype(value).newbyteorder("=")
+    except (TypeError, ValueError):
+        raise TypeError(f"{value!r} is no dtype; known dtypes are {_KNOWN}") from None
     if dtype not in _BY_NUMPY:
         raise TypeError(f"no gradlet dtype holds NumPy's {dtype}; convert to one of {_KNOWN}")
     return _BY_NUMPY[dtype]

@@ -7,6 +7,7 @@
 | `GRADLET_THREADS`       | threads that run kernels on the CPU                    | all cores     |
 | `GRADLET_TARGET`        | what kernels may use: `avx512`, `avx2`, `sse2`         | all there is  |
 | `GRADLET_SEARCH`        | `1` times several tiles for each contraction, once     | `0`           |
+| `GRADLET_TORCH_COMPILE` | `1` has `torch.compile` work on what its devices repeat | `0`          |
 | `GRADLET_CACHE`         | folder of compiled kernels and data sets               | user's cache  |
 | `GRADLET_VERIFY`        | `1` checks each stage's output, `0` does not           | `0`           |
 """
@@ -59,6 +60,11 @@ def instruction_set() -> str:
 def search() -> bool:
     """Whether contractions try several tiles, whose best is remembered on disk."""
     return os.environ.get("GRADLET_SEARCH", "0") != "0"
+
+
+def torch_compile() -> bool:
+    """Whether programs that run again and again on PyTorch's devices go through `torch.compile`."""
+    return os.environ.get("GRADLET_TORCH_COMPILE", "0") != "0"
 
 
 def cache_folder() -> Path:

@@ -6,6 +6,7 @@ caller asks for it, who then answers for it that nobody writes into it.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,10 @@ def view(buffer: Buffer, copy: bool) -> np.ndarray:
 
 def from_torch(tensor: Any, device: Device, copy: bool) -> Node:
     """A BUFFER node with the elements of a tensor of PyTorch."""
+    _pytorch("from_torch")
     from gradlet.runtime.pytorch.arrays import carrier, to_array
 
-    dtype = dtypes.from_name(str(tensor.dtype).removeprefix("torch."))
+    dtype = dtypes.as_dtype(tensor.dtype)
     tensor = tensor.detach().resolve_neg()
     if not _is_torch(device):
         if not copy and tensor.device.type != "cpu":
@@ -83,8 +85,7 @@ def from_torch(tensor: Any, device: Device, copy: bool) -> Node:
 
 def to_torch(buffer: Buffer, copy: bool) -> Any:
     """A tensor of PyTorch with the elements of a filled buffer."""
-    import torch
-
+    torch = _pytorch("to_torch")
     from gradlet.runtime.pytorch.arrays import from_array
 
     if _is_torch(buffer.device):
@@ -123,6 +124,16 @@ def exchanged(buffer: Buffer) -> Any:
     except ImportError:
         raise BufferError(
             f"DLPack: {buffer.dtype.name} needs PyTorch, which is not installed: pip install torch"
+        ) from None
+
+
+def _pytorch(operation: str) -> Any:
+    """The package; ImportError that says what to install."""
+    try:
+        return importlib.import_module("torch")
+    except ModuleNotFoundError:
+        raise ImportError(
+            f"{operation} needs PyTorch, which is not installed: pip install torch"
         ) from None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +20,8 @@ from gradlet.ir.node import Node
 from gradlet.runtime import device as registry
 from gradlet.runtime.device import get_device
 from gradlet.runtime.numpy_device import GIVEN
-from gradlet.runtime.pytorch import patterns
-from gradlet.runtime.pytorch.program import TorchProgram
+from gradlet.runtime.pytorch import parts, patterns
+from gradlet.runtime.pytorch.program import TorchProgram, read_once
 from gradlet.runtime.pytorch.table import TORCH
 
 CPU = "torch:cpu"
@@ -47,6 +49,9 @@ def test_without_pytorch_the_error_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"'cuda:0' needs .*: pip install torch"):
         get_device("cuda:0")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"to_torch needs .*: pip install torch"):
+        Tensor([1.0], device="cpu").to_torch()
 
 
 # Programs
@@ -65,12 +70,13 @@ def taken(*tensors: Tensor) -> list[str]:
     sinks, params = capture(nodes, get_device(CPU), memos=False).canonical(nodes)
 
     seen = set(params)
+    inner = read_once(sinks, seen.copy())
 
     def look(n: Node) -> None:
         if n in seen:
             return
         seen.add(n)
-        plan = patterns.match(n)
+        plan = patterns.match(n, inner) or parts.by_parts(n)
         if plan is not None:
             function = getattr(plan.function, "func", plan.function)
             met.append(function.__qualname__.split(".")[0].strip("_"))
@@ -116,6 +122,11 @@ def test_convolutions_are_pytorchs(name: str) -> None:
         np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=2e-4, atol=2e-4)
 
 
+def shifted_by_itself(x: Tensor) -> Tensor:
+    """Reads a convolution twice, once where a bias would be added."""
+    return (x + leaf(4, 1)) * x
+
+
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
@@ -126,6 +137,10 @@ def test_convolutions_are_pytorchs(name: str) -> None:
         (lambda: (leaf(4, 5) * leaf(1, 5)).sum(0), []),
         (lambda: leaf(2, 3, 5, 5).relu(), ["raised"]),
         (lambda: leaf(2, 3, 5).conv1d(leaf(4, 3, 2)), ["forward"]),
+        (lambda: leaf(2, 3, 5, 5).conv2d(leaf(4, 3, 2, 2), leaf(4)), ["biased"]),
+        (lambda: leaf(2, 3, 5).conv1d(leaf(4, 3, 2), leaf(4)) ** 2, ["biased"]),
+        (lambda: leaf(2, 3, 5).conv1d(leaf(4, 3, 2)) + leaf(4, 4), ["forward"]),
+        (lambda: shifted_by_itself(leaf(2, 3, 5).conv1d(leaf(4, 3, 2))), ["forward"]),
         (lambda: leaf(1, 2, 5, 4, 5).conv3d(leaf(4, 2, 2, 3, 1)), ["einsum"]),
         (lambda: leaf(2, 3, 6, 6).avg_pool2d(3, 1), []),
     ],
@@ -192,6 +207,34 @@ def test_thresholds_at_their_edges() -> None:
     np.testing.assert_array_equal(x.grad.numpy(), known.grad.numpy())
 
 
+POOLINGS: dict[str, dict[str, Any]] = {
+    "apart": {"kernel_size": 2},
+    "overlapping": {"kernel_size": 3, "stride": 1},
+    "padded": {"kernel_size": 3, "stride": 2, "padding": 1},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", POOLINGS)
+def test_gradients_of_the_largest_are_made_part_by_part(name: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    array = rng.integers(-2, 3, (8, 4, 14, 12)).astype(dtype)  # many are equal
+    array[0, 0, 0, ::4] = np.nan  # of several in a window PyTorch takes the last
+    x = Tensor(array, device=CPU)
+    y = x.max_pool2d(**POOLINGS[name])
+    gradient = rng.normal(size=y.shape).astype(dtype)
+    y.backward(gradient=Tensor(gradient, device=CPU))
+    assert x.grad is not None
+    assert "by_parts" in taken(x.grad)
+    known = torch.from_numpy(array).requires_grad_()
+    result = torch.max_pool2d(known, **POOLINGS[name])
+    result.backward(torch.from_numpy(gradient))
+    assert known.grad is not None
+    np.testing.assert_array_equal(y.numpy(), result.detach().numpy())
+    tolerance = {"float16": 1e-2, "float32": 1e-6, "float64": 1e-12}[dtype]
+    np.testing.assert_allclose(x.grad.numpy(), known.grad.numpy(), rtol=tolerance, atol=tolerance)
+
+
 def test_results_are_written_over_what_nobody_reads() -> None:
     x = leaf(50, 50)
     y = ((x + 1) * 2).exp()
@@ -211,6 +254,32 @@ def test_results_keep_no_more_memory_than_they_need() -> None:
     for made in (row, wide):
         memory = made.to_torch(copy=False)
         assert memory.untyped_storage().nbytes() <= memory.numel() * 4
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_what_is_repeated_is_compiled_if_so_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADLET_TORCH_COMPILE", "1")
+    table, labels = leaf(5, 3), Tensor([4, 0, 2], device=CPU)
+    picked = (table * 2 + 1).sigmoid()[labels]
+    program = program_of(picked, picked.sum(0))
+    known = [picked.numpy(), picked.numpy().sum(0)]
+    memories = [t.to_torch(copy=False) for t in (table, labels)]
+    memories.sort(key=lambda m: m.ndim, reverse=True)
+    for _ in range(4):
+        for made, expected in zip(program(memories), known, strict=True):
+            np.testing.assert_allclose(made.numpy(), expected, rtol=1e-6)
+    assert program.run != program._interpret
+    with pytest.raises(IndexError, match="gather: index 7 is out of range for axis 0 with size 5"):
+        program([memories[0], torch.tensor([4, 7, 2])])
+
+
+def test_what_numpy_computes_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADLET_TORCH_COMPILE", "1")
+    x = leaf(4)
+    program = program_of(x.cast("float8_e5m2").float())
+    results = [program([x.to_torch()])[0].tolist() for _ in range(4)]
+    assert results == [x.cast("float8_e5m2").float().tolist()] * 4
+    assert program.run == program._interpret
 
 
 def test_constants_take_no_memory() -> None:

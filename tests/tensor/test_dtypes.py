@@ -161,6 +161,19 @@ def test_arithmetic_is_refused(name: str) -> None:
     assert x.tolist() == [[1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize("dtype", [*dtypes.ALL, *dtypes.STORAGE], ids=str)
+def test_dtypes_of_pytorch_are_taken(dtype: dtypes.DType) -> None:
+    theirs = getattr(torch, dtype.name)
+    assert dtypes.as_dtype(theirs) is dtypes.as_dtype(str(theirs)) is dtype
+    assert Tensor.zeros(2, dtype=theirs).dtype is Tensor([1.0]).to(theirs).dtype is dtype
+
+
+@pytest.mark.parametrize("wrong", [torch.complex64, "torch.complex64", 3.5, torch])
+def test_what_is_no_dtype(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="known dtypes are bool, int8"):
+        Tensor.zeros(2, dtype=wrong)
+
+
 def test_names_of_8_bit_floats() -> None:
     assert dtypes.fp8e4m3 is dtypes.as_dtype("fp8e4m3") is dtypes.float8_e4m3fn
     assert dtypes.fp8e5m2 is dtypes.as_dtype("float8_e5m2") is dtypes.float8_e5m2

@@ -75,7 +75,8 @@ def _find(place: str) -> torch.device:
     if full not in here:
         raise ValueError(
             f"unknown device 'torch:{place}': PyTorch {torch.__version__} finds "
-            f"{', '.join(f'torch:{name}' for name in here)} here. For other hardware it is "
-            "installed in another form: see pytorch.org/get-started"
+            f"{', '.join(f'torch:{name}' for name in here)} here. Choose one of them with "
+            "device=, .to() or GRADLET_DEVICE. For other hardware PyTorch is installed in another "
+            "form: see pytorch.org/get-started"
         )
     return torch.device(full)

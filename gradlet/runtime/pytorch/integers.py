@@ -23,18 +23,20 @@ Function = Callable[..., torch.Tensor]
 Row = Callable[[Node], Function]
 
 
-def by_numpy(n: Node) -> Function:
+class ByNumpy:
     """What PyTorch has no function for is computed by the oracle."""
 
-    def compute(*sources: torch.Tensor) -> torch.Tensor:
+    def __init__(self, n: Node) -> None:
+        self.n = n
+
+    def __call__(self, *sources: torch.Tensor) -> torch.Tensor:
+        n = self.n
         arrays = [to_array(x, source.dtype) for x, source in zip(sources, n.src, strict=True)]
         # What is elementwise may be given arrays that only broadcast to the shape of the node.
         shape = np.broadcast_shapes(*(x.shape for x in arrays)) if n.op.elementwise else n.shape
         with np.errstate(all="ignore"):
             made = evaluate(node(n.op, n.src, n.arg, n.dtype, shape), arrays)
         return from_array(np.array(made), n.dtype).to(sources[0].device)
-
-    return compute
 
 
 def ordered(function: Function) -> Row:
@@ -67,9 +69,9 @@ def cast(n: Node) -> Function:
     if source.is_storage and target.is_float and not target.is_storage:
         return lambda x: x.view(getattr(torch, source.name)).float().to(to)
     if source.is_storage or target.is_storage:  # PyTorch lets what is too large saturate
-        return by_numpy(n)
+        return ByNumpy(n)
     if dtypes.uint64 in (source, target) and (source.is_float or target.is_float):
-        return by_numpy(n)
+        return ByNumpy(n)
     if source.is_float and target.is_int:
         return partial(saturate, dtype=target)
     if source in CARRIED and (target.is_float or target.bits > source.bits):
@@ -92,7 +94,7 @@ def divide(n: Node) -> Function:
     if n.dtype.is_float:
         return torch.remainder
     if n.dtype is dtypes.uint64:
-        return by_numpy(n)
+        return ByNumpy(n)
     to = carrier(n.dtype)
 
     def divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -1,17 +1,16 @@
-"""Choices among a few elements each, made part by part: the largest of a window and its gradient.
+"""The gradient of the largest of a window, made part by part.
 
-PyTorch is slow where some operands have a few elements along the last axes and others repeat there:
-its innermost loop is then over those few. Here the loop over them is the outermost, and each part
-is a plain operation on large arrays.
+It goes to the first element of each window that is the largest. PyTorch is slow where arrays have a
+few elements along the last axes and others repeat there: its innermost loop is then over those few.
+Here the loop over them is the outermost, and each part is a plain operation on large arrays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
-from itertools import product
+from itertools import pairwise, product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,48 +21,92 @@ from gradlet.runtime.pytorch.arrays import carrier
 from gradlet.runtime.pytorch.patterns import Plan
 from gradlet.runtime.pytorch.table import FEW, MANY, TORCH
 
-Shape = tuple[int, ...]
 Part = tuple[Any, ...]
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
+class _First(NamedTuple):
+    """Where a condition holds for the first time among `parts` of it."""
+
+    condition: Node
+    parts: list[Part]
+
+
 def by_parts(n: Node) -> Plan | None:
-    """A plan that computes `n` part by part, if it is a choice of that kind."""
-    if n.op is ops.REDUCE:
-        return _place(n)
-    return _picked(n) if n.op in (ops.WHERE, ops.RESHAPE) else None
+    """A plan for `where(first, value, 0)`, whose elements may move afterwards."""
+    choice, moves = n, list[Node]()
+    while choice.op in (ops.RESHAPE, ops.PERMUTE):
+        moves.append(choice)
+        choice = choice.src[0]
+    first = _first(choice) if choice.op is ops.WHERE and _or_zero(choice) else None
+    if first is None:
+        return None
+    try:
+        _undone(torch.empty(n.shape, device="meta"), moves)
+    except RuntimeError:  # the elements do not stand as in a view
+        return None
+    leaves, holds = _tree(first.condition)
+    dtype, whole = carrier(n.dtype), _BITS[n.dtype.itemsize]
+
+    def choose(value: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
+        result = torch.empty(n.shape, dtype=dtype, device=value.device)
+        bits, places = value.view(whole), _undone(result.view(whole), moves)
+        taken = torch.zeros((), dtype=torch.bool, device=value.device)
+        for part in first.parts:
+            hit = holds([x[part] for x in given])
+            mask = -(hit > taken).view(torch.int8)  # all bits of a byte, or none
+            taken = taken | hit
+            if torch.compiler.is_compiling():  # which takes no strided `out`
+                places[part] = bits[part] & mask.to(whole)
+            else:
+                torch.bitwise_and(bits[part], mask.to(whole), out=places[part])
+        return result
+
+    return Plan(choose, (choice.src[1], *leaves))
 
 
-def _place(n: Node) -> Plan | None:
-    """The first or last place where a condition holds: an extreme of `where(condition, ...)`."""
-    op, axes = n.arg
-    choice = n.src[0]
-    if choice.op is not ops.WHERE or op not in (ops.MINIMUM, ops.MAXIMUM):
+def _first(choice: Node) -> _First | None:
+    """What `place == least(where(condition, place, nowhere))` says, if a choice is made by that."""
+    equal = choice.src[0]
+    if equal.op is not ops.EQ or equal.src[1].op is not ops.EXPAND:
+        return None
+    place, narrow = equal.src[0], equal.src[1].src[0]
+    least = narrow.src[0] if narrow.op is ops.RESHAPE else narrow
+    if least.op is not ops.REDUCE or least.arg[0] is not ops.MINIMUM:
+        return None
+    found, axes = least.src[0], least.arg[1]
+    last = tuple(range(choice.ndim - len(axes), choice.ndim))
+    if found.op is not ops.WHERE or found.src[1] is not place or axes != last:
+        return None
+    if narrow.shape != (*least.shape, *(1 for _ in axes)):
         return None
     parts = _parts(choice.shape, axes)
-    condition, *places = choice.src
-    if not condition.op.elementwise or not _pays(n.size, parts) or n.dtype is not dtypes.int64:
+    if not (1 < len(parts) <= FEW and least.size >= MANY and all(map(_is_constant, found.src[1:]))):
         return None
-    if not all(map(_is_constant, places)):
-        return None
-    place, last = map(_constant, places)
-    numbers, nowhere = [_number(place[part]) for part in parts], _number(last)
-    if nowhere is None or None in numbers:
-        return None
-    # Products do without a branch for each element, and are done on bytes where those hold them.
-    shifts = [number - nowhere for number in numbers if number is not None]
-    narrow = all(-128 <= shift < 128 for shift in shifts)
-    kind = torch.int8 if narrow else torch.int64
-    choose = torch.minimum if op is ops.MINIMUM else torch.maximum
-    leaves, evaluate = _tree(condition)
+    places, nowhere = map(_constant, found.src[1:])
+    numbers = [_number(x) for x in (*(places[part] for part in parts), nowhere)]
+    known = [number for number in numbers if number is not None]
+    rising = all(a < b for a, b in pairwise(known))
+    return _First(found.src[0], parts) if rising and len(known) == len(numbers) else None
 
-    def extreme(*values: torch.Tensor) -> torch.Tensor:
-        holds = (evaluate([x[part] for x in values]).to(kind) for part in parts)
-        shifted = reduce(choose, (h * shift for h, shift in zip(holds, shifts, strict=True)))
-        return shifted.long() + nowhere
 
-    return Plan(extreme, leaves)
+def _parts(shape: tuple[int, ...], axes: Sequence[int]) -> list[Part]:
+    """An index for each position along `axes`, which takes all of the others."""
+    if prod(shape[axis] for axis in axes) > FEW:
+        return []
+    extents = [range(n) if axis in axes else (slice(None),) for axis, n in enumerate(shape)]
+    return list(product(*extents))
+
+
+def _is_constant(leaf: Node, most: int = 20) -> bool:
+    """Whether no parameter is read by the few nodes that compute this."""
+    waiting = [leaf]
+    for current in waiting:
+        if len(waiting) > most or current.op in (ops.PARAM, ops.BUFFER):
+            return False
+        waiting += current.src
+    return True
 
 
 def _constant(n: Node) -> torch.Tensor:
@@ -83,64 +126,21 @@ def _number(x: torch.Tensor) -> int | None:
     return None if varies else int(x.flatten()[0])
 
 
-def _picked(n: Node) -> Plan | None:
-    """A choice among values that repeat along the last axes, whose elements may move afterwards."""
-    choice, moves = n, list[Node]()
-    while choice.op in (ops.RESHAPE, ops.PERMUTE):
-        moves.append(choice)
-        choice = choice.src[0]
-    if choice.op is not ops.WHERE:
-        return None
-    leaves, evaluate = _tree(choice)
-    varied = [leaf for leaf in leaves if not _is_constant(leaf)]
-    first = max((_first_repeated(leaf) for leaf in varied), default=choice.ndim)
-    parts = _parts(choice.shape, range(first, choice.ndim))
-    if not parts or not _pays(choice.size // len(parts), parts):
-        return None
-    try:
-        _undone(torch.empty(n.shape, device="meta"), moves)
-    except RuntimeError:  # the elements do not stand as in a view
-        return None
-    dtype = carrier(n.dtype)
-
-    def choose(*values: torch.Tensor) -> torch.Tensor:
-        result = torch.empty(n.shape, dtype=dtype, device=values[0].device)
-        places = _undone(result, moves)
-        for part in parts:
-            places[part] = evaluate([x[part] for x in values])
-        return result
-
-    return Plan(choose, leaves)
-
-
-def _pays(size: int, parts: Sequence[Part]) -> bool:
-    """Whether parts of that size are worth an operation each."""
-    return 1 < len(parts) <= FEW and size >= MANY
-
-
-def _parts(shape: Shape, axes: Sequence[int]) -> list[Part]:
-    """An index for each position along `axes`, which takes all of the others."""
-    if prod(shape[axis] for axis in axes) > FEW:
-        return []
-    extents = [range(n) if axis in axes else (slice(None),) for axis, n in enumerate(shape)]
-    return list(product(*extents))
-
-
-def _tree(choice: Node) -> tuple[tuple[Node, ...], Callable[[list[torch.Tensor]], torch.Tensor]]:
-    """What a choice and its condition are computed of, and the function that does."""
+def _tree(condition: Node) -> tuple[tuple[Node, ...], Callable[[list[torch.Tensor]], torch.Tensor]]:
+    """What a condition is computed of, and the function that does."""
 
     def inner(n: Node) -> tuple[Node, ...]:
-        return n.src if n is choice or (n.op.elementwise and n.dtype is dtypes.bool_) else ()
+        return n.src if n.op.elementwise and n.dtype is dtypes.bool_ else ()
 
-    order = topological([choice], inner)
-    steps = [(n, _masked if _or_zero(n) else TORCH[n.op](n)) for n in order if inner(n)]
+    order = topological([condition], inner)
+    steps = [(n, TORCH[n.op](n)) for n in order if inner(n)]
     leaves = tuple(n for n in order if not inner(n))
 
     def evaluate(values: list[torch.Tensor]) -> torch.Tensor:
         found = dict(zip(leaves, values, strict=True))
         for n, function in steps:
             found[n] = function(*(found[source] for source in n.src))
-        return found[choice]
+        return found[condition]
 
     return leaves, evaluate
 
@@ -148,13 +148,7 @@ def _tree(choice: Node) -> tuple[tuple[Node, ...], Callable[[list[torch.Tensor]]
 def _or_zero(n: Node) -> bool:
     """Whether a node is `where(condition, x, 0)` for floats, with no sign before the zero."""
     zero = n.src[-1]
-    return n.op is ops.WHERE and n.dtype.is_float and zero.is_const and zero.arg == (0.0).hex()
-
-
-def _masked(condition: torch.Tensor, x: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
-    """`where(condition, x, 0)` on bits: without a branch for each element."""
-    bits = x.view(_BITS[x.itemsize])
-    return (bits & -condition.to(bits.dtype)).view(x.dtype)
+    return n.dtype.is_float and zero.is_const and zero.arg == (0.0).hex()
 
 
 def _undone(x: torch.Tensor, moves: Sequence[Node]) -> torch.Tensor:
@@ -165,23 +159,3 @@ def _undone(x: torch.Tensor, moves: Sequence[Node]) -> torch.Tensor:
         else:
             x = x.permute([move.arg.index(axis) for axis in range(x.ndim)])
     return x
-
-
-def _first_repeated(leaf: Node) -> int:
-    """From which axis on an operand repeats one element."""
-    first = leaf.ndim
-    if leaf.op is ops.EXPAND:
-        source = (1,) * (leaf.ndim - leaf.src[0].ndim) + leaf.src[0].shape
-        while first and source[first - 1] == 1:
-            first -= 1
-    return first
-
-
-def _is_constant(leaf: Node, most: int = 20) -> bool:
-    """Whether no parameter is read by the few nodes that compute this."""
-    waiting = [leaf]
-    for current in waiting:
-        if len(waiting) > most or current.op in (ops.PARAM, ops.BUFFER):
-            return False
-        waiting += current.src
-    return True

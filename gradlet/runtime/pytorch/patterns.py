@@ -8,6 +8,7 @@ gradient of one. All else is computed as it is written.
 from __future__ import annotations
 
 import string
+from collections.abc import Set
 from functools import partial
 from typing import NamedTuple
 
@@ -35,8 +36,14 @@ class Plan(NamedTuple):
     overwrites: bool = False
 
 
-def match(n: Node) -> Plan | None:
-    """A plan better than the row of the table, if one is known."""
+def match(n: Node, inner: Set[Node]) -> Plan | None:
+    """A plan better than the row of the table, if one is known.
+
+    Args:
+        inner: nodes that one other reads, and nobody else, which may be left out.
+    """
+    if n.op is ops.ADD:
+        return _biased(n, inner)
     if n.op is ops.REDUCE:
         found = _contraction(n)
         return found and (_convolution(n, found) or _einsum(n, found))
@@ -224,12 +231,35 @@ def _windows(x: Node) -> tuple[Node, _Geometry] | None:
     return x, _Geometry(kernel, stride, dilation, padding)
 
 
+def _biased(n: Node, inner: Set[Node]) -> Plan | None:
+    """A convolution (N, C, places...) to which a bias (1, C, ...) is added."""
+    convolved, added = n.src
+    bias = _unexpanded(added)
+    if n.ndim < 3 or convolved not in inner or bias.shape != _channels(n):
+        return None
+    found = _contraction(convolved)
+    if found is None or found.axes != (_roles(found.shape).depth, *_roles(found.shape).kernel):
+        return None
+    plan = _convolution(convolved, found)
+    if plan is None:
+        return None
+    convolve = plan.function
+    return Plan(lambda x, w, b: convolve(x, w, b.flatten()), (*plan.sources, bias))
+
+
+def _channels(n: Node) -> Shape:
+    """The shape of what has a number for each channel of (N, C, places...)."""
+    return (1, n.shape[1], *(1 for _ in n.shape[2:]))
+
+
 def _forward(n: Node, how: _Geometry, roles: _Roles) -> Function:
     like, none = roles.filters_shape(), (0,) * len(how.kernel)
 
-    def convolve(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    def convolve(
+        x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         made = torch.convolution(
-            x, w.reshape(like), None, how.stride, how.padding, how.dilation, False, none,
+            x, w.reshape(like), bias, how.stride, how.padding, how.dilation, False, none,
             roles.groups,
         )  # fmt: skip
         return made.reshape(n.shape)
@@ -241,8 +271,10 @@ def _filter_gradient(n: Node, how: _Geometry, roles: _Roles) -> Function:
     like, places = roles.filters_shape(), roles.result_shape()
 
     def gradient(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        any_filters = x.new_empty(1).expand(like)
-        _, made, _ = _backward(g.reshape(places), x, any_filters, how, roles.groups, False)
+        _, made, _ = torch.ops.aten.convolution_backward(
+            g.reshape(places), x, x.new_empty(like), None, how.stride, how.padding, how.dilation,
+            False, (0,) * len(how.kernel), roles.groups, (False, True, False),
+        )  # fmt: skip
         return made.reshape(n.shape)
 
     return gradient
@@ -295,22 +327,15 @@ def _fits(n: Node, how: _Geometry, roles: _Roles) -> bool:
 
 def _image_gradient_of(n: Node, how: _Geometry, roles: _Roles) -> Function:
     like, places = roles.filters_shape(), roles.result_shape()
+    rest = tuple(
+        extent + 2 * side - gap * (size - 1) - 1 - step * (count - 1)
+        for extent, size, step, gap, side, count in zip(n.shape[2:], *how, places[2:], strict=True)
+    )
 
     def gradient(w: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        any_image = g.new_empty(1).expand(n.shape)
-        made, _, _ = _backward(
-            g.reshape(places), any_image, w.reshape(like), how, roles.groups, True
-        )
-        return made
+        return torch.convolution(
+            g.reshape(places), w.reshape(like), None, how.stride, how.padding, how.dilation, True,
+            rest, roles.groups,
+        )  # fmt: skip
 
     return gradient
-
-
-def _backward(
-    g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, how: _Geometry, groups: int, image: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The gradient of a convolution's image, or else of its filters."""
-    return torch.ops.aten.convolution_backward(
-        g, x, w, None, how.stride, how.padding, how.dilation, False, (0,) * len(how.kernel),
-        groups, (image, not image, False),
-    )  # fmt: skip

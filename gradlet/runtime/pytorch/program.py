@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections import Counter
+from collections.abc import Callable, Container, Sequence, Set
 from typing import NamedTuple
 
 import torch
 
+from gradlet.base import settings
 from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
-from gradlet.runtime.pytorch.integers import Function
+from gradlet.runtime.pytorch.integers import ByNumpy, Function
 from gradlet.runtime.pytorch.parts import by_parts
 from gradlet.runtime.pytorch.patterns import Plan, match
 from gradlet.runtime.pytorch.table import TORCH
@@ -23,6 +26,7 @@ _OVERWRITES = {
 }  # fmt: skip
 _OWN = {*_OVERWRITES, ops.EQ, ops.LT, ops.LE, ops.MAXIMUM, ops.MINIMUM, ops.POW, ops.REDUCE}
 _SOON = 8  # steps that memory waits to be used again
+_OFTEN = 3  # calls after which a program may be worth compiling
 
 
 class _Step(NamedTuple):
@@ -48,12 +52,13 @@ class TorchProgram:
     def __init__(self, sinks: Sequence[Node], params: Sequence[Node], device: torch.device) -> None:
         given = dict.fromkeys(params)
         plans: dict[Node, Plan] = {}
+        inner = read_once(sinks, given)
 
         def sources(n: Node) -> tuple[Node, ...]:
             if n in given:
                 return ()
             if n not in plans:
-                plans[n] = _plan(n)
+                plans[n] = _plan(n, inner)
             return plans[n].sources
 
         order = [n for n in topological(sinks, sources) if n not in given]
@@ -89,9 +94,21 @@ class TorchProgram:
                 step = step._replace(out=spare.take((shapes[current], current.dtype)))
             self.steps[-1] = step
         self.sinks = [(place[sink], sink.shape) for sink in sinks]
+        self.can_compile = not any(isinstance(plans[n].function, ByNumpy) for n in order)
+        self.run: Callable[..., list[torch.Tensor]] = self._interpret
+        self.calls = 0
 
     def __call__(self, memories: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Tensors for the sinks; raises IndexError where a gather or scatter index is out."""
+        self.calls += 1
+        if self.calls == _OFTEN and self.can_compile and settings.torch_compile():
+            self.run = importlib.import_module("gradlet.runtime.pytorch.compiled").compiled(
+                self.run
+            )
+        return [_owned(x) for x in self.run(*memories)]
+
+    def _interpret(self, *memories: torch.Tensor) -> list[torch.Tensor]:
+        """The sinks, some of which may be views."""
         values: list = [*memories, *self.constants]
         for function, sources, result, out, dead in self.steps:
             given = [values[source] for source in sources]
@@ -102,7 +119,7 @@ class TorchProgram:
                 values[out] = None
             for position in dead:
                 values[position] = None
-        return [_owned(values[position].expand(shape)) for position, shape in self.sinks]
+        return [values[position].expand(shape) for position, shape in self.sinks]
 
 
 class _Spare:
@@ -126,9 +143,17 @@ class _Spare:
         return None
 
 
-def _plan(n: Node) -> Plan:
+def _plan(n: Node, inner: Set[Node]) -> Plan:
     row = Plan(TORCH[n.op](n), n.src, _broadcasts(n), n.op in _OVERWRITES)
-    return match(n) or by_parts(n) or row
+    return match(n, inner) or by_parts(n) or row
+
+
+def read_once(sinks: Sequence[Node], given: Container[Node]) -> set[Node]:
+    """The nodes that one other reads, and nobody else."""
+    order = topological(sinks, lambda n: () if n in given else n.src)
+    readers = Counter(s for n in order if n not in given for s in dict.fromkeys(n.src))
+    readers.update(sinks)
+    return {n for n, count in readers.items() if count == 1} - {*sinks}
 
 
 def _gives_own(n: Node, plan: Plan) -> bool:

@@ -18,9 +18,9 @@ from gradlet.ir.node import Node
 from gradlet.ir.ops import Op
 from gradlet.runtime.pytorch.arrays import carrier, from_array
 from gradlet.runtime.pytorch.integers import (
+    ByNumpy,
     Function,
     Row,
-    by_numpy,
     cast,
     divide,
     ordered,
@@ -80,7 +80,7 @@ def _reduce(n: Node) -> Function:
     op, axes = n.arg
     to = carrier(n.dtype)
     if not n.src[0].size:
-        return by_numpy(n)
+        return ByNumpy(n)
     if op is ops.ADD:
         return lambda x: x.sum(axes, dtype=to)
     if op is ops.MUL:
@@ -113,7 +113,7 @@ def _scan(n: Node) -> Function:
     op, axis = n.arg
     to = carrier(n.dtype)
     if not n.size:
-        return by_numpy(n)
+        return ByNumpy(n)
     if op in (ops.ADD, ops.MUL):
         add_up = torch.cumsum if op is ops.ADD else torch.cumprod
         return lambda x: add_up(x, axis, dtype=to)
@@ -147,16 +147,20 @@ def _fold(n: Node) -> Function:
 def _checked(n: Node, x: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
     """An index as PyTorch wants it; IndexError if it is out of range."""
     index = widened(index, n.src[1 + axis].dtype).long()
-    size = x.shape[axis]
+    where = f"axis {axis} with size {x.shape[axis]} (x of shape {tuple(x.shape)})"
+    if torch.compiler.is_compiling():
+        return torch.ops.gradlet.checked(index, x.shape[axis], n.op.name.lower(), where)
+    require_range(index, x.shape[axis], n.op.name.lower(), where)
+    return index
+
+
+def require_range(index: torch.Tensor, size: int, op: str, where: str) -> None:
+    """IndexError unless all of `index` is in [0, size)."""
     if index.numel():
         low, high = torch.stack(index.aminmax()).tolist()
         if low < 0 or high >= size:
             wrong = index[(index < 0) | (index >= size)][0].item()
-            raise IndexError(
-                f"{n.op.name.lower()}: index {wrong} is out of range for axis {axis} with size "
-                f"{size} (x of shape {tuple(x.shape)})"
-            )
-    return index
+            raise IndexError(f"{op}: index {wrong} is out of range for {where}")
 
 
 def _gather(n: Node) -> Function:
@@ -220,7 +224,7 @@ TORCH: dict[Op, Row] = {
     ops.FOLD: _fold,
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,
-    ops.HOST: by_numpy,
+    ops.HOST: ByNumpy,
     ops.DETACH: _same(lambda x: x),
     ops.SURROGATE: _same(lambda x, stand_in: x),
     ops.CUSTOM: _same(lambda x, *sources: x),
