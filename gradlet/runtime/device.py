@@ -123,15 +123,17 @@ def register(
     _families[name] = _Family(factory, about, needs, place)
 
 
-def get_device(name: str) -> Device:
+def get_device(name: Any) -> Device:
     """The device called `name`, opened on first use; `cuda:0` is short for `torch:cuda:0`.
+
+    A `torch.device` is what it prints as.
 
     Raises:
         ValueError: no such device, or a package is missing; lists what there is.
     """
     found = _devices.get(name)
     if found is None:
-        opened = _open(name)
+        opened = _open(str(name))
         # One device however it is called.
         found = _devices[name] = _devices.setdefault(opened.name, opened)
     return found

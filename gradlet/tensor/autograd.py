@@ -170,6 +170,8 @@ class Autograd(Hooked):
                 device, dtype = target.device, target.dtype
             elif isinstance(target, str) and not names_dtype(target):
                 device = target
+            elif type(target).__name__ == "device":  # PyTorch's
+                device = str(target)
             elif target is not None:
                 dtype = target
         moved = self if dtype is None else self.cast(dtype)

@@ -70,6 +70,8 @@ def _check_device(device: Any) -> None:
             f"Tensor: the second argument names a device, and {device!r} does not. Put several "
             "numbers into a list; for a tensor of a shape see Tensor.zeros and Tensor.empty"
         )
+    if type(device).__name__ == "device":  # PyTorch's
+        return
     if not isinstance(device, str) or names_dtype(device):
         raise TypeError(f"Tensor: the second argument names a device; write dtype={device!r}")
 

@@ -333,3 +333,12 @@ def test_an_index_out_of_range_raises(wrong: int) -> None:
     picked = build.gather(build.const(0.0, dtypes.float32, x.shape), (i, j))
     with pytest.raises(IndexError, match=rf"gather: index {wrong} is out of range for axis 1"):
         get_device(CPU).compile([picked], [i, j])(arrays)  # type: ignore[attr-defined]
+
+
+def test_devices_of_pytorch_are_known_by_what_they_print() -> None:
+    place = torch.device("cpu")
+    x = Tensor([1.0, 2.0], device="numpy")
+    for moved in (x.to(place), x.to(device=place), Tensor(x, place), Tensor.zeros(2, device=place)):
+        assert moved.device == "cpu"
+    with pytest.raises(ValueError, match="unknown device 'torch:cuda:7'"):
+        x.to(torch.device("cuda:7"))

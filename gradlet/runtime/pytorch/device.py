@@ -27,6 +27,7 @@ class TorchDevice:
     def __init__(self, place: str) -> None:
         self.place = _find(place)
         self.name = f"torch:{self.place}"
+        self.lacks: tuple[DType, ...] = (dtypes.float64,) if self.place.type == "mps" else ()
 
     def from_numpy(self, array: np.ndarray) -> torch.Tensor:
         """A copy of `array`."""
