@@ -13,6 +13,7 @@ Reached with seed 0 and --epochs 1: 90.93 % of the test images (Fashion-MNIST).
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from gradlet.nn import data
 
 NAMES = ["top", "trousers", "jumper", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 History = list[tuple[float, float]]  # loss and accuracy of each step
+ASKED_TO_STOP: list[int] = []  # signals: Ctrl-C, which is obeyed between steps
 
 
 class ConvNet:
@@ -44,10 +46,8 @@ class ConvNet:
         return self.layers(images.float() / 127.5 - 1)
 
 
-def train(
-    model: ConvNet, loader: data.DataLoader, options: argparse.Namespace, history: History
-) -> None:
-    """Trains for some epochs and writes `history`."""
+def train(model: ConvNet, loader: data.DataLoader, options: Any, history: History) -> None:
+    """Trains for some epochs, or until it is asked to stop, and writes `history`."""
     total, begin, spoke = options.epochs * len(loader), time.perf_counter(), 0.0
     opt = nn.optim.Adam([model], lr=options.lr)
     schedule = nn.optim.OneCycleLR(opt, options.lr, total, pct_start=0.1, cycle_momentum=False)
@@ -69,6 +69,8 @@ def train(
                 line = f"epoch {epoch}/{options.epochs}  loss {mean:.3f}  accuracy {share:.1%}  "
                 line += f"{speed * options.batch:,.0f} images/s  {left / speed:.0f} s left"
                 print(line, end="  \r" if sys.stdout.isatty() and left else "\n", flush=True)
+            if ASKED_TO_STOP:
+                return
 
 
 def predict(model: ConvNet, x: np.ndarray) -> np.ndarray:
@@ -126,23 +128,22 @@ def main() -> None:
     model, history = ConvNet(x_train.shape[-1]), History()
     pairs = data.TensorDataset(x_train, y_train)
     loader = data.DataLoader(pairs, options.batch, shuffle=True, drop_last=True, seed=options.seed)
-    try:
-        train(model, loader, options, history)
-    except KeyboardInterrupt:
+    signal.signal(signal.SIGINT, lambda number, frame: ASKED_TO_STOP.append(number))
+    train(model, loader, options, history)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    nn.state.safe_save(nn.state.get_state_dict(model), file)
+    if ASKED_TO_STOP:
         print(f"\nstopped after {len(history)} steps; what was learned is in {file}")
         sys.exit(130)
-    finally:
-        nn.state.safe_save(nn.state.get_state_dict(model), file)
     said = predict(model, x_test)
     print(f"test accuracy {(said == y_test).mean():.2%}")
     reloaded = ConvNet(x_train.shape[-1])
     nn.state.load_state_dict(reloaded, nn.state.safe_load(file))
     if (predict(reloaded, x_test) != said).any():
         sys.exit(f"the model read back from {file} gives other answers")
-    print(f"saved to {file}; read back, it reaches the same")
     names = NAMES if name == "fashion" else [str(digit) for digit in range(10)]
     draw(history, x_test, y_test, said, names).savefig(picture, dpi=130)
-    print(f"picture in {picture}")
+    print(f"saved to {file}; read back, it reaches the same. Picture in {picture}")
 
 
 if __name__ == "__main__":
