@@ -136,8 +136,8 @@ class Embedding:
                 f"Embedding.from_pretrained: embeddings have shape {embeddings.shape}, and "
                 "(number of ids, width) is wanted"
             )
-        how = (padding_idx, max_norm, norm_type, scale_grad_by_freq)
-        layer = cls(*embeddings.shape, *how)
+        count, width = embeddings.shape
+        layer = cls(count, width, padding_idx, max_norm, norm_type, scale_grad_by_freq)
         layer.weight = embeddings.zeros_like(requires_grad=not freeze).assign(embeddings)
         return layer
 
@@ -182,7 +182,7 @@ class Embedding:
     def _shorten(self, ids: Tensor, limit: float) -> None:
         """Gives the vectors that are looked up a norm of at most `limit`."""
         weight = self.weight.detach()
-        norm = weight.norm(self.norm_type, dim=1, keepdim=True)
+        norm = weight.norm(self.norm_type, 1, keepdim=True)
         longer = (norm > limit) & (self._counts(ids) > 0).unsqueeze(1)
         self.weight.assign(longer.where(weight * (limit / (norm + 1e-7)), weight))
         compute_with_next(self.weight)
