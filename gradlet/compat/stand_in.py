@@ -30,28 +30,46 @@ _MODULES = {
 }
 
 _GRAPH = "gradlet.explain(tensor) shows the graph, the kernels and the code of a tensor"
+_DEVICES = "devices are named: Tensor(..., device='cpu'), and Device.DEFAULT = 'cpu'"
+_JIT = "from tinygrad import TinyJit"
+_RECORD = "call the function as it is, or record it with gradlet.jit"
 
-# What to use instead of names and modules that gradlet does not have.
+# What to use instead of names and modules that gradlet does not have, of today's tinygrad and of
+# older ones.
 _INSTEAD = {
     "tinygrad.UOp": _GRAPH,
-    "tinygrad.function": "call the function as it is, or record it with gradlet.jit",
     "tinygrad.codegen": _GRAPH,
+    "tinygrad.device": _DEVICES,
+    "tinygrad.dtype": "dtypes has all dtypes, and casts are x.cast(...) and x.bitcast(...)",
+    "tinygrad.engine.jit": _JIT,
     "tinygrad.engine.realize": "tensors compute themselves, or together: Tensor.realize(x, y)",
     "tinygrad.engine.schedule": _GRAPH,
+    "tinygrad.features": _JIT,
     "tinygrad.frontend": "convert the weights to safetensors, and read them with nn.state.load",
-    "tinygrad.function.function": "call the function as it is, or record it with gradlet.jit",
+    "tinygrad.function": _RECORD,
+    "tinygrad.function.function": _RECORD,
+    "tinygrad.gradient": "x.gradient(...) of a tensor, and gradlet.grad of a function",
+    "tinygrad.helpers": "copy the helper into the script; those that gradlet has are in dir()",
     "tinygrad.helpers.Profiling": "Python's cProfile, and gradlet.profile() for kernels",
     "tinygrad.helpers.diskcache": "compiled kernels are kept on disk without it",
+    "tinygrad.jit": _JIT,
+    "tinygrad.lazy": _GRAPH,
     "tinygrad.llm": "it is an application; run it with tinygrad",
+    "tinygrad.mixin": "all methods are Tensor's own",
     "tinygrad.nn.state.TensorIO": "use Python's open() and io.BytesIO(x.tobytes())",
+    "tinygrad.nn.state.gguf_load": "the package gguf, whose arrays Tensor(...) takes",
+    "tinygrad.nn.state.safe_load_metadata": "nn.state.safe_load_with_metadata(path)",
     "tinygrad.nn.state.tar_extract": "Python's tarfile, and Tensor(numpy.frombuffer(...))",
     "tinygrad.nn.state.zip_extract": "Python's zipfile, and Tensor(numpy.frombuffer(...))",
+    "tinygrad.ops": _GRAPH,
     "tinygrad.renderer": _GRAPH,
-    "tinygrad.runtime": "devices are named: Tensor(..., device='cpu'), and Device.DEFAULT = 'cpu'",
+    "tinygrad.runtime": _DEVICES,
     "tinygrad.schedule": _GRAPH,
+    "tinygrad.shape": _GRAPH,
+    "tinygrad.tensor.Function": "gradlet.custom_vjp gives a function a gradient of its own",
     "tinygrad.uop": _GRAPH,
     "tinygrad.viz": "gradlet.profile() shows where the time goes, kernel by kernel",
-}  # fmt: skip
+}
 
 
 class StandIn(ModuleType):

@@ -13,6 +13,7 @@ import numpy as np
 from gradlet.base import dtypes
 from gradlet.ir import build
 from gradlet.tensor.tensor import Tensor
+from gradlet.tensor.values import compute_with_next
 
 __all__ = ["Bilinear", "Dropout", "Embedding", "Linear"]
 
@@ -83,7 +84,10 @@ class Embedding:
 
     Args:
         padding_idx: an id whose vector starts as zeros and gets no gradient.
-        max_norm: is refused; PyTorch writes into the weight with it whenever vectors are looked up.
+        max_norm: vectors that are looked up and longer, by the norm of order `norm_type`, are made
+            that long first, in the weight itself. What was looked up before is then out of date:
+            look all ids up at once, or call `backward` before the next time.
+        scale_grad_by_freq: divide the gradient of a vector by how often it was looked up.
 
     Attributes:
         weight: (num_embeddings, embedding_dim), normally distributed.
@@ -98,15 +102,14 @@ class Embedding:
         embedding_dim: int,
         padding_idx: int | None = None,
         max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
     ) -> None:
-        if max_norm is not None:
-            raise ValueError(
-                "Embedding: max_norm is not there; after opt.step(), let "
-                "weight.assign(weight * (max_norm / weight.norm(dim=1, keepdim=True)).clamp(max=1))"
-            )
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: {padding_idx=} is none of {num_embeddings} ids")
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        self.max_norm, self.norm_type = max_norm, norm_type
+        self.scale_grad_by_freq = scale_grad_by_freq
         weight = Tensor.randn(num_embeddings, embedding_dim, requires_grad=True)
         if padding_idx is not None:
             ids = Tensor.arange(num_embeddings).reshape(-1, 1)
@@ -115,7 +118,13 @@ class Embedding:
 
     @classmethod
     def from_pretrained(
-        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
     ) -> Self:
         """A layer with a copy of these vectors, (number of ids, width); not trained if frozen.
 
@@ -127,7 +136,8 @@ class Embedding:
                 f"Embedding.from_pretrained: embeddings have shape {embeddings.shape}, and "
                 "(number of ids, width) is wanted"
             )
-        layer = cls(embeddings.shape[0], embeddings.shape[1], padding_idx)
+        count, width = embeddings.shape
+        layer = cls(count, width, padding_idx, max_norm, norm_type, scale_grad_by_freq)
         layer.weight = embeddings.zeros_like(requires_grad=not freeze).assign(embeddings)
         return layer
 
@@ -147,12 +157,35 @@ class Embedding:
                 f"{self!r}: ids are on device {ids.device!r}, the weight on "
                 f"{self.weight.device!r}; move one with .to()"
             )
+        if self.max_norm is not None:
+            self._shorten(ids, self.max_norm)
         # Not self.weight[ids], where ids below zero would count from the end.
         found = build.gather(self.weight.node, (build.cast(ids.node, dtypes.int64),))
         rows = self.weight._result(found)
+        if self.scale_grad_by_freq:
+            shares = rows / self._counts(ids)[ids].unsqueeze(-1)
+            rows = rows._result(build.surrogate(rows.node, shares.node))
         if self.padding_idx is None:
             return rows
         return (ids == self.padding_idx).unsqueeze(-1).where(rows.detach(), rows)
+
+    def _counts(self, ids: Tensor) -> Tensor:
+        """How often each vector is looked up, (num_embeddings,); ids out of range do not count.
+
+        Else the weight, which is made short by this, would be lost to the error that they raise.
+        """
+        count = self.weight.shape[0]
+        none = Tensor.zeros(count, dtype=dtypes.int64, device=ids.device)
+        known = ((ids >= 0) & (ids < count)).long().flatten()
+        return none.scatter_add(0, ids.long().clamp(0, count - 1).flatten(), known)
+
+    def _shorten(self, ids: Tensor, limit: float) -> None:
+        """Gives the vectors that are looked up a norm of at most `limit`."""
+        weight = self.weight.detach()
+        norm = weight.norm(self.norm_type, 1, keepdim=True)
+        longer = (norm > limit) & (self._counts(ids) > 0).unsqueeze(1)
+        self.weight.assign(longer.where(weight * (limit / (norm + 1e-7)), weight))
+        compute_with_next(self.weight)
 
     def __repr__(self) -> str:
         count, width = self.weight.shape

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradlet import Tensor, nn
-from tests.helpers import check
+from gradlet import GradientError, Tensor, nn
+from tests.helpers import assert_same, check
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +118,41 @@ def test_embedding_with_padding() -> None:
     np.testing.assert_allclose(layer.weight.numpy(), reference.weight.detach(), rtol=1e-5)
 
 
+EMBEDDINGS: list[dict[str, Any]] = [
+    {"max_norm": 1.0},
+    {"max_norm": 0.5, "norm_type": 1.0},
+    {"max_norm": 0.7, "norm_type": float("inf"), "padding_idx": 2},
+    {"scale_grad_by_freq": True},
+    {"max_norm": 100.0, "scale_grad_by_freq": True, "padding_idx": 0},
+]
+
+
+@pytest.mark.parametrize("options", EMBEDDINGS)
+def test_embedding_with_every_option_trains_as_pytorchs(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    layer, reference = nn.Embedding(6, 3, **options), torch.nn.Embedding(6, 3, **options)
+    copy_weights(reference, layer)
+    opt, known = nn.optim.SGD([layer], lr=0.5), torch.optim.SGD(reference.parameters(), lr=0.5)
+    for number in range(4):
+        ids = np.array([[0, 1, 2], [5, 2, 2]]) + number % 2 * np.array([[0, 1, 2], [0, 0, 2]])
+        got, expected = layer(Tensor(ids)), reference(torch.tensor(ids))
+        assert_same(got, expected, 1e-6, 1e-6)
+        opt.zero_grad(), known.zero_grad()
+        got.pow(3).sum().backward(), expected.pow(3).sum().backward()
+        opt.step(), known.step()
+        assert_same(layer.weight, reference.weight, 1e-5, 1e-5)
+
+
+def test_an_id_out_of_range_does_not_spoil_a_weight_that_is_made_short() -> None:
+    layer = nn.Embedding(6, 3, max_norm=0.1)
+    for wrong in (6, -1):
+        with pytest.raises(IndexError):
+            layer(Tensor([0, wrong])).numpy()
+    np.testing.assert_allclose(layer(Tensor([1, 2])).norm(dim=1).numpy(), 0.1, rtol=1e-5)
+    with pytest.raises(GradientError, match="written to since"):
+        (layer(Tensor([1])) + layer(Tensor([2]))).sum().backward()
+
+
 def test_pretrained_embedding() -> None:
     vectors = Tensor(array(4, 3))
     frozen = nn.Embedding.from_pretrained(vectors)
@@ -132,8 +167,6 @@ def test_pretrained_embedding() -> None:
 def test_embedding_arguments_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="padding_idx=5 is none of 5 ids"):
         nn.Embedding(5, 3, 5)
-    with pytest.raises(ValueError, match="max_norm"):
-        nn.Embedding(5, 3, max_norm=1.0)
     with pytest.raises(ValueError, match=r"embeddings have shape \(3,\)"):
         nn.Embedding.from_pretrained(Tensor.ones(3))
 

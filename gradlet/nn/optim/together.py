@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from gradlet.nn.optim.optimizer import Optimizer
 from gradlet.tensor.tensor import Tensor
 
@@ -36,3 +39,29 @@ class OptimizerGroup:
         """Each optimiser's step."""
         for optimizer in self.optimizers:
             optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Those of the optimisers, in their order: {"optimizers": [...]}."""
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on from a state that `state_dict` gave.
+
+        Raises:
+            ValueError: it does not fit. Nothing has changed then.
+        """
+        given, own = state_dict.get("optimizers"), self.state_dict()["optimizers"]
+        if not isinstance(given, list) or len(given) != len(own):
+            raise ValueError(
+                f"OptimizerGroup.load_state_dict: needs the states of {len(own)} optimisers under "
+                '"optimizers", as state_dict() gives them'
+            )
+        try:
+            self._load(given)
+        except ValueError:
+            self._load(own)
+            raise
+
+    def _load(self, states: list[Any]) -> None:
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)

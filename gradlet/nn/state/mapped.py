@@ -90,8 +90,10 @@ class Region:
         if self.strides is None:
             found = flat.reshape(self.shape)
         else:
-            steps = tuple(step * self.dtype.itemsize for step in self.strides)
-            found = np.lib.stride_tricks.as_strided(flat, self.shape, steps)
+            size = self.dtype.itemsize
+            plain = flat.view(f"u{size}")  # NumPy cannot stride over 8-bit floats
+            steps = tuple(step * size for step in self.strides)
+            found = np.lib.stride_tricks.as_strided(plain, self.shape, steps).view(flat.dtype)
         if self.swapped:
             found = _swapped(np.ascontiguousarray(found))
         if self.dtype is dtypes.bool_:

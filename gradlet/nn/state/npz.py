@@ -13,6 +13,7 @@ from gradlet.base import dtypes
 from gradlet.nn.files import DAMAGED_ZIP, replacing
 from gradlet.tensor.tensor import Tensor
 
+_FOREIGN = (dtypes.bfloat16, *dtypes.STORAGE)  # no types of NumPy's own
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -23,7 +24,7 @@ def save_npz(state: Mapping[str, Tensor], path: str | Path) -> None:
     """Writes tensors to a `.npz` file, which replaces `path` once it is whole.
 
     Raises:
-        TypeError: a tensor is bfloat16, which NumPy's files do not know.
+        TypeError: a tensor is bfloat16 or an 8-bit float, which NumPy's files do not know.
         OSError: the file cannot be written; one that was there is still as it was.
 
     >>> import tempfile
@@ -33,10 +34,10 @@ def save_npz(state: Mapping[str, Tensor], path: str | Path) -> None:
     [1, 2]
     """
     for name, tensor in state.items():
-        if tensor.dtype is dtypes.bfloat16:
+        if tensor.dtype in _FOREIGN:
             raise TypeError(
-                f"save_npz: {name} is bfloat16, which .npz files cannot hold; use safe_save, or "
-                "cast it to float32"
+                f"save_npz: {name} is {tensor.dtype.name}, which .npz files cannot hold; use "
+                "safe_save, or cast it to float32"
             )
     with replacing(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, tensor in state.items():

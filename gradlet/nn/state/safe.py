@@ -199,7 +199,7 @@ def _load_sharded(index: Path, device: str | None) -> dict[str, Tensor]:
     places = _weight_map(index)
     files: dict[str, dict[str, Tensor]] = {}
     for shard in dict.fromkeys(places.values()):
-        if Path(shard).name != shard:
+        if Path(shard).name != shard or shard == "..":
             raise ValueError(f"safe_load: {index} names {shard!r}, which is no file beside it")
         files[shard] = safe_load_with_metadata(index.with_name(shard), device)[0]
     absent = [f"{name} in {shard}" for name, shard in places.items() if name not in files[shard]]

@@ -54,7 +54,7 @@ _VALUES: dict[str, Any] = {
     "torch.storage.UntypedStorage": _StorageKind(dtypes.uint8),
     **{f"torch.{name}Storage": _StorageKind(dtype) for name, dtype in STORAGES.items()},
     **{f"torch.cuda.{name}Storage": _StorageKind(dtype) for name, dtype in STORAGES.items()},
-    **{f"torch.{dtype.name}": dtype for dtype in dtypes.ALL},
+    **{f"torch.{dtype.name}": dtype for dtype in (*dtypes.ALL, *dtypes.STORAGE)},
 }
 
 

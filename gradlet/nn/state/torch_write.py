@@ -28,7 +28,7 @@ def torch_save(state: Any, path: str | Path) -> None:
     The file replaces `path` once it is whole.
 
     Raises:
-        TypeError: `state` holds something else, or a dtype without a storage in PyTorch.
+        TypeError: `state` holds something else.
         OSError: the file cannot be written; one that was there is still as it was.
 
     >>> import tempfile
@@ -85,19 +85,18 @@ class _Writer:
             self.write(value)
 
     def tensor(self, tensor: Tensor) -> None:
-        storage = _STORAGE_NAMES.get(tensor.dtype)
-        if storage is None:
-            raise TypeError(
-                f"torch_save: {tensor.dtype.name} has no storage of its own in PyTorch's files; "
-                "use safe_save, or cast the tensor to a signed dtype"
-            )
+        """A tensor in a storage of its own: one of its dtype, or of bytes if PyTorch has none."""
         array = np.ascontiguousarray(tensor.numpy())
         strides = tuple(step // array.itemsize for step in array.strides) if tensor.ndim else ()
-        self.code += b"ctorch._utils\n_rebuild_tensor_v2\n(("
+        typed = _STORAGE_NAMES.get(tensor.dtype)
+        self.code += b"ctorch._utils\n_rebuild_tensor_v" + (b"2" if typed else b"3") + b"\n(("
         self.write("storage")
-        self.code += b"c" + storage.encode()
-        self.each((str(len(self.arrays)), "cpu", array.size))
+        self.code += b"c" + (typed or "torch.storage\nUntypedStorage\n").encode()
+        self.each((str(len(self.arrays)), "cpu", array.size if typed else array.nbytes))
         self.code += b"tQ"
         self.each((0, tensor.shape, strides, False))
-        self.code += b"ccollections\nOrderedDict\n)RtR"
+        self.code += b"ccollections\nOrderedDict\n)R"
+        if typed is None:
+            self.code += f"ctorch\n{tensor.dtype.name}\n".encode()
+        self.code += b"tR"
         self.arrays.append(array)

@@ -206,6 +206,27 @@ def test_a_state_of_pytorch_is_taken() -> None:
         np.testing.assert_allclose(facts(ours), facts(theirs), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda kinds, opt: kinds.OneCycleLR(opt, 0.5, 30, pct_start=0.4, three_phase=True),
+        lambda kinds, opt: kinds.CyclicLR(opt, 0.1, 0.5, 4, mode="triangular2"),
+        lambda kinds, opt: kinds.SWALR(opt, 0.05, 9, "linear"),
+        lambda kinds, opt: kinds.ReduceLROnPlateau(opt, patience=2),
+    ],
+)
+def test_a_state_of_pytorch_that_lacks_arguments_is_taken(make: Callable[..., Any]) -> None:
+    (_, theirs), (new, _) = optimizers(), optimizers()
+    known, mine = make(THEIRS, theirs), make(OURS, new)
+    metric = (1.0,) if isinstance(mine, OURS.ReduceLROnPlateau) else ()
+    for _ in range(7):
+        theirs.step(), known.step(*metric)
+    mine.load_state_dict(known.state_dict()), new.load_state_dict(theirs.state_dict())
+    for _ in range(9):
+        mine.step(*metric), known.step(*metric)
+        np.testing.assert_allclose(facts(new), facts(theirs), rtol=1e-12)
+
+
 class Halving:
     def __init__(self) -> None:
         self.by = 0.5

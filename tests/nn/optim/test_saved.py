@@ -241,3 +241,32 @@ def test_a_whole_training_goes_on_from_a_file(tmp_path: Path) -> None:
         first[3].state_dict().values(), second[3].state_dict().values(), strict=True
     ):
         assert one.tolist() == other.tolist()
+
+
+def test_a_group_of_optimisers_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    def made() -> tuple[Any, Any]:
+        a, b = Tensor(np.eye(3)), Tensor(np.ones(4))
+        return optim.OptimizerGroup(optim.Muon([a], lr=0.1), optim.AdamW([b], lr=0.2)), (a, b)
+
+    def train(opt: Any, tensors: Any, numbers: range) -> list[Any]:
+        for number in numbers:
+            for tensor in tensors:
+                tensor.grad = Tensor(np.full(tensor.shape, 0.1 + number), requires_grad=False)
+            opt.step()
+        return [tensor.tolist() for tensor in tensors]
+
+    opt, tensors = made()
+    train(opt, tensors, range(3))
+    opt[1].lr = 0.05
+    save_checkpoint(tmp_path / "x", model=list(tensors), optimizer=opt)
+    expected = train(opt, tensors, range(3, 6))
+    other, others = made()
+    load_checkpoint(tmp_path / "x", model=list(others), optimizer=other)
+    assert other[1].lr == 0.05 and train(other, others, range(3, 6)) == expected
+    before = other.state_dict()
+    wrong = {"optimizers": [opt[0].state_dict(), optim.SGD([Tensor([1.0])]).state_dict()]}
+    with pytest.raises(ValueError, match=r"AdamW\.load_state_dict"):
+        other.load_state_dict(wrong)
+    assert repr(other.state_dict()) == repr(before)
+    with pytest.raises(ValueError, match="the states of 2 optimisers"):
+        other.load_state_dict(opt[0].state_dict())

@@ -48,9 +48,10 @@ def test_what_numpy_saves(tmp_path: Path) -> None:
             np.testing.assert_array_equal(loaded[name].numpy(), array)
 
 
-def test_bfloat16_is_not_lost(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"x is bfloat16, which \.npz files cannot hold"):
-        save_npz({"x": Tensor([1.0], dtype="bfloat16")}, tmp_path / "x")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_what_numpy_has_no_type_for_is_not_lost(dtype: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=rf"x is {dtype}, which \.npz files cannot hold"):
+        save_npz({"x": Tensor([1.0], requires_grad=False).cast(dtype)}, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 

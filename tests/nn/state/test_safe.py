@@ -333,6 +333,7 @@ BAD_INDEX = {
     "a number": ('{"weight_map": {"a": 1}}', "is no index"),
     "deep": ("[" * 100_000, "is no index"),
     "elsewhere": ('{"weight_map": {"a": "../x.safetensors"}}', "no file beside it"),
+    "above": ('{"weight_map": {"a": ".."}}', "no file beside it"),
     "absolute": ('{"weight_map": {"a": "/x.safetensors"}}', "no file beside it"),
     "a tensor missing": ('{"weight_map": {"b": "x.safetensors"}}', "promises .* b in x.safet"),
 }

@@ -39,6 +39,10 @@ class LRScheduler:
 
     not_saved: ClassVar[tuple[str, ...]] = ("optimizer", "_beginning")
 
+    # What a state of PyTorch's lacks, and then stays as it was given; and what it has beyond ours.
+    not_theirs: ClassVar[tuple[str, ...]] = ()
+    theirs_alone: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         self._attach(optimizer)
         for i, group in enumerate(optimizer.param_groups):
@@ -138,7 +142,7 @@ class LRScheduler:
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on from a state; the rates themselves are part of the optimiser's.
+        """Goes on from a state, also one of PyTorch's; the rates are part of the optimiser's.
 
         Raises:
             ValueError: it is of another kind or number of groups. Nothing has changed then.
@@ -158,9 +162,10 @@ class LRScheduler:
     def _misfits(self, state: Mapping[str, Any]) -> Iterator[str]:
         """What is wrong with a state. Private names that only PyTorch has are left alone."""
         own = self.state_dict()
-        yield from (f"{name!r} is missing" for name in own if name not in state)
+        known = {*state, *self.not_theirs}
+        yield from (f"{name!r} is missing" for name in own if name not in known)
         for name, value in state.items():
-            if name not in own and not name.startswith("_"):
+            if name not in {*own, *self.theirs_alone} and not name.startswith("_"):
                 yield f"{name!r} is unexpected"
             elif isinstance(own.get(name), list) and len(own[name]) != len(value):
                 yield f"{name!r} has {len(value)} items instead of {len(own[name])}"

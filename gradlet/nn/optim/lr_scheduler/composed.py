@@ -139,6 +139,8 @@ class ReduceLROnPlateau(LRScheduler):
     [1.0, 1.0, 1.0, 0.5, 0.5]
     """
 
+    theirs_alone = ("default_min_lr", "mode_worse")
+
     def __init__(
         self,
         optimizer: Optimizer,

@@ -115,6 +115,10 @@ class OneCycleLR(CyclesMomentum):
         ValueError: the steps are over, or arguments do not fit together.
     """
 
+    not_theirs = (
+        "pct_start", "three_phase", "anneal_strategy", "base_momentums", "max_momentums",
+    )  # fmt: skip
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -285,6 +289,8 @@ class SWALR(LRScheduler):
 
     See `AveragedModel` (Izmailov et al. 2018).
     """
+
+    not_theirs = ("anneal_strategy",)
 
     def __init__(
         self,
