@@ -28,6 +28,7 @@ from gradlet.runtime.webgpu.device import WebGpuDevice
 from gradlet.schedule.memory import lifetimes, place
 from gradlet.schedule.plan import Schedule, Step
 from gradlet.schedule.schedule import schedule
+from gradlet.schedule.update import Pair, first_update, update_in_place
 from gradlet.schedule.verify import verify_schedule
 
 
@@ -44,8 +45,18 @@ class CompiledKernel:
 _kernels: dict[tuple[Kernel, Target], CompiledKernel] = {}
 
 
-def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node]) -> Executable:
-    """Makes a graph over `params` ready to run on `device`."""
+def compile_program(
+    device: Device,
+    sinks: Sequence[Node],
+    params: Sequence[Node],
+    updates: Sequence[Pair] = (),
+) -> Executable:
+    """Makes a graph over `params` ready to run on `device`.
+
+    Args:
+        updates: (sink, param) where the one may take the place of the other, if the caller says
+            so in a call.
+    """
     if settings.verify():
         verify_graph(sinks)
     if isinstance(device, Interpreter):
@@ -55,9 +66,9 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
     assert isinstance(device, CpuDevice), f"no compiler for {device.name}"
     indexed = indexed_axes(sinks)
     plain = not (settings.verify() or settings.search())
-    key = stored.name(device, sinks, params) if plain else None
+    key = stored.name(device, sinks, params, updates) if plain else None
     if key is not None:
-        again = partial(_definitions, device, sinks, params)
+        again = partial(_definitions, device, sinks, params, updates)
         found = stored.recall(device, key, indexed, again)
         if found is not None:
             return found
@@ -65,18 +76,20 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
         plan = planned(device, sinks, params)
     if settings.verify():
         verify_schedule(plan)
+    plan, pairs = update_in_place(plan, updates)
     kernels = compile_kernels(device, native_kernels(plan))
-    program = _assemble(device, plan, kernels, indexed)
+    program = _assemble(device, plan, kernels, indexed, pairs)
     if key is not None:
         stored.keep(device, key, program, [(k.source, k.code) for k in kernels])
     return program
 
 
 def _definitions(
-    device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]
+    device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node], updates: Sequence[Pair]
 ) -> Sequence[Kernel]:
     """What each kernel of a program computes."""
-    return [step.kernel for step in planned(device, sinks, params).steps]
+    plan, _ = update_in_place(planned(device, sinks, params), updates)
+    return [step.kernel for step in plan.steps]
 
 
 def planned(device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]) -> Schedule:
@@ -143,6 +156,7 @@ def _assemble(
     plan: Schedule,
     kernels: Sequence[CompiledKernel],
     indexed: Sequence[tuple[str, tuple[int, ...], int]],
+    pairs: Sequence[Pair] = (),
 ) -> CpuProgram:
     """Gives every array of a program its place and every phase its row."""
     lives = lifetimes(plan)
@@ -171,10 +185,13 @@ def _assemble(
             launches.append(Launch(address, tuple(arrays), phase.extent, number))
     offsets, arena = place(requests)
     definitions = [step.kernel for step in plan.steps]
+    updates = [(outputs.index(plan.sinks[sink]), param) for sink, param in pairs]
+    first = first_update(plan, pairs) if pairs else len(plan.steps)
     return CpuProgram(
         device, launches, plan.params, [_bytes(plan.buffers[b]) for b in outputs], offsets, arena,
         [place_of[b] - 1 for b in plan.sinks], [k.code for k in kernels],
         indexed, lambda: definitions, calls,
+        updates, next((row for row, x in enumerate(launches) if x.kernel >= first), len(launches)),
     )  # fmt: skip
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
+from gradlet.base.ownership import SOLE
 from gradlet.ir import build
 from gradlet.ir.node import Node
+from gradlet.ir.ops import BUFFER, CONSUMED, DETACH
 
 if TYPE_CHECKING:
     from gradlet.runtime.device import Device
 
 
 class Buffer:
-    """One array on one device, never written again once it is filled.
+    """One array on one device. Its memory is never written again once it is filled, and it gets
+    another one only where nobody could tell: see `refill`.
 
     Attributes:
         device: where it lives.
@@ -98,6 +103,57 @@ class Deferred(Buffer):
 def node_of(buffer: Buffer) -> Node:
     """The BUFFER node of `buffer`: one object however often it is asked for."""
     return build.buffer(buffer, buffer.dtype, buffer.shape)
+
+
+def refill(shown: Node, memory: Any) -> bool:
+    """Gives a BUFFER node, or what shows one, other elements if nobody could tell; says whether.
+
+    Nobody can if the one place that the node was taken from is all that refers to it.
+    """
+    if getrefcount(shown) != SOLE:
+        return False
+    buffer = _unshared(shown)
+    if buffer is None or getrefcount(buffer) != _REFERENCES_OF_NODE:
+        return False
+    buffer.memory = memory
+    buffer.pending = None
+    return True
+
+
+def is_owned(shown: Node) -> bool:
+    """Whether the same is true of the node, and of the memory behind it."""
+    if getrefcount(shown) != SOLE:
+        return False
+    buffer = _unshared(shown)
+    if buffer is None or getrefcount(buffer) != _REFERENCES_OF_NODE:
+        return False
+    memory = buffer.memory
+    return memory is not None and getrefcount(memory) == SOLE
+
+
+def _unshared(shown: Node) -> Buffer | None:
+    """The buffer of a node if nothing else leads to its leaf."""
+    if shown.realized is not None:
+        return None
+    leaf = shown
+    if shown.op is DETACH or shown.op is CONSUMED:
+        (leaf,) = shown.src
+        if getrefcount(leaf) != SOLE:
+            return None
+    if leaf.op is not BUFFER or type(leaf.arg) is not Buffer:
+        return None
+    return leaf.arg
+
+
+def _references_of_node() -> int:
+    """`getrefcount` of a local variable with a buffer that only its own node refers to."""
+    nowhere: Any = None
+    leaf = node_of(Buffer(nowhere, dtypes.float32, ()))
+    buffer = leaf.arg
+    return getrefcount(buffer) if SOLE > 0 else SOLE
+
+
+_REFERENCES_OF_NODE = _references_of_node()
 
 
 def from_numpy(array: np.ndarray, dtype: DType, device: Device) -> Node:
