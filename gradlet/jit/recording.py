@@ -15,7 +15,7 @@ from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.ir.ops import BUFFER, CONSUMED, DETACH
 from gradlet.jit.watch import Glance, Watch
-from gradlet.runtime.buffer import Buffer, is_owned, node_of, refill
+from gradlet.runtime.buffer import Buffer, node_of, refill, taken
 from gradlet.runtime.device import Device, Executable
 from gradlet.runtime.errors import InterruptedLate
 from gradlet.tensor import sharing
@@ -272,16 +272,44 @@ class Recording:
                     "calling them. Register them inside, or pass another tensor."
                 )
         results: list[Any] = []
-        interruption = None
+        interruption: BaseException | None = None
         if self.program is not None:
-            run: Any = self.program
-            owned = self.owned()
-            if memories is None:
-                memories = [self.memory(kind, which, arguments) for kind, which in self.inputs]
             try:
-                results = run(memories, owned) if owned else run(memories)
+                results = self.results(self.program, arguments, memories)
             except InterruptedLate as late:
                 results, interruption = late.results, late.__cause__
+        before = [arguments[number].grad for number in self.given_grads]
+        try:
+            made = self.settle(arguments, results, before)
+        except KeyboardInterrupt as again:  # all of it, rather than a part
+            made, interruption = self.settle(arguments, results, before), again
+        if interruption is not None:
+            raise interruption
+        form, tensors = self.output
+        return rebuild(form, iter([made[t] for t in tensors]))
+
+    def results(
+        self, program: Any, arguments: Sequence[Core], memories: Sequence[Any] | None
+    ) -> list[Any]:
+        """What the program computes, in the place of variables if nobody else sees those."""
+        params = [param for _, param in getattr(program, "updates", ())]
+        if not params:
+            return program(memories or self.memories(arguments))
+        with taken(self.variables[self.inputs[p][1]].tensor for p in params) as mine:
+            owned = [p for p, is_mine in zip(params, mine, strict=True) if is_mine]
+            return program(memories or self.memories(arguments), owned)
+
+    def settle(
+        self, arguments: Sequence[Core], results: Sequence[Any], before: Sequence[Core | None]
+    ) -> list[Core]:
+        """Puts everything where the function would; the same again changes nothing more.
+
+        Args:
+            before: the gradients of the arguments that get one.
+
+        Returns:
+            the tensors of the targets.
+        """
         made = [self.tensor(target, arguments, results) for target in self.targets]
         shared = [tensor for tensor in made if tensor.share is not None]
         if shared:
@@ -290,22 +318,19 @@ class Recording:
                 sharing.spread(tensor, settled)
         for slot in self.slots:
             self.put(slot, None if slot.target is None else made[slot.target])
+        known = iter(before)
         for kind, number, which in self.grads:
             grad = None if which is None else made[which]
             if kind == VARIABLE:
                 self.variables[number].tensor.grad = grad
             elif grad is not None:
-                before = arguments[number].grad
-                arguments[number].grad = grad if before is None else before + grad  # type: ignore
-        if interruption is not None:
-            raise interruption
-        form, tensors = self.output
-        return rebuild(form, iter([made[t] for t in tensors]))
+                old = next(known)
+                arguments[number].grad = grad if old is None else old + grad  # type: ignore
+        return made
 
-    def owned(self) -> list[int]:
-        """The params that the program may change: nobody else holds what they are now."""
-        params = (param for _, param in getattr(self.program, "updates", ()))
-        return [p for p in params if is_owned(self.variables[self.inputs[p][1]].tensor.node)]
+    def memories(self, arguments: Sequence[Core]) -> list[Any]:
+        """What the params of the program are now."""
+        return [self.memory(kind, which, arguments) for kind, which in self.inputs]
 
     def memory(self, kind: str, which: Any, arguments: Sequence[Core]) -> Any:
         """What a param of the program is now."""

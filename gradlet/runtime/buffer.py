@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -120,15 +122,64 @@ def refill(shown: Node, memory: Any) -> bool:
     return True
 
 
-def is_owned(shown: Node) -> bool:
-    """Whether the same is true of the node, and of the memory behind it."""
-    if getrefcount(shown) != SOLE:
-        return False
+class _Written(Buffer):
+    """A buffer while its memory is written: other threads that ask for it wait."""
+
+    __slots__ = ()
+
+    @property
+    def memory(self) -> Any:
+        with _writing:
+            return _memory_of(self)
+
+    @memory.setter
+    def memory(self, value: Any) -> None:
+        raise AssertionError("somebody else writes into this buffer's memory")
+
+
+_writing = threading.RLock()
+_memory_of: Callable[[Buffer], Any] = vars(Buffer)["memory"].__get__
+
+
+class Holder(Protocol):
+    """Something with a node, such as a tensor."""
+
+    node: Node
+
+
+@contextlib.contextmanager
+def taken(holders: Iterable[Holder]) -> Iterator[list[bool]]:
+    """While it lasts, memory of leaves that nobody else refers to may be written.
+
+    Gives for each holder whether it is so of its leaf. Should another thread ask for it, it waits.
+    """
+    buffers: list[Buffer] = []
+    with _writing:
+        try:
+            yield [_take(holder, buffers) for holder in holders]
+        finally:
+            for buffer in buffers:
+                buffer.__class__ = Buffer
+
+
+def _take(holder: Holder, taken_ones: list[Buffer]) -> bool:
+    """First hides the memory, and then looks who knew of it before."""
+    shown = holder.node
     buffer = _unshared(shown)
-    if buffer is None or getrefcount(buffer) != _REFERENCES_OF_NODE:
+    if buffer is None:
         return False
-    memory = buffer.memory
-    return memory is not None and getrefcount(memory) == SOLE
+    buffer.__class__ = _Written
+    memory = _memory_of(buffer)
+    alone = (
+        memory is not None
+        and getrefcount(memory) == getrefcount(shown) == SOLE
+        and getrefcount(buffer) == _REFERENCES_OF_NODE
+    )
+    if alone:
+        taken_ones.append(buffer)
+    else:
+        buffer.__class__ = Buffer
+    return alone
 
 
 def _unshared(shown: Node) -> Buffer | None:
@@ -142,7 +193,8 @@ def _unshared(shown: Node) -> Buffer | None:
             return None
     if leaf.op is not BUFFER or type(leaf.arg) is not Buffer:
         return None
-    return leaf.arg
+    found: Buffer = leaf.arg
+    return found
 
 
 def _references_of_node() -> int:

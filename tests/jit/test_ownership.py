@@ -196,9 +196,9 @@ def test_an_index_out_of_range_changes_nothing() -> None:
 class Momentum:
     """Two arrays that are changed together, and counted."""
 
-    def __init__(self) -> None:
-        self.w = Tensor.zeros(128, 128, device="cpu", requires_grad=False).realize()
-        self.v = Tensor.zeros(128, 128, device="cpu", requires_grad=False).realize()
+    def __init__(self, size: int = 128) -> None:
+        self.w = Tensor.zeros(size, size, device="cpu", requires_grad=False).realize()
+        self.v = Tensor.zeros(size, size, device="cpu", requires_grad=False).realize()
         self.count = Tensor(0, device="cpu", requires_grad=False)
 
     @jit
@@ -212,6 +212,35 @@ class Momentum:
         return {*self.v.flatten().tolist()} == {n} and {*self.w.flatten().tolist()} == {
             n * (n + 1) / 2
         }
+
+
+def test_threads_see_arrays_from_before_or_after_a_step() -> None:
+    momentum = Momentum(512)
+    for _ in range(3):
+        momentum.step()
+    torn: list[set[float]] = []
+    done = threading.Event()
+    reads = 0
+
+    def look() -> None:
+        nonlocal reads
+        while not done.is_set():
+            reads += 1
+            for seen in (momentum.v.numpy(), (momentum.v * 1.0).numpy()):
+                if seen.min() != seen.max():
+                    torn.append({seen.min(), seen.max()})
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        momentum.step()
+    while reads < 10:
+        momentum.step()
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not torn and momentum.whole()
 
 
 def test_what_reads_an_array_comes_before_it_changes() -> None:
