@@ -20,7 +20,7 @@ import numpy as np
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.base.settings import device_name
-from gradlet.engine.realize import holders
+from gradlet.engine.realize import hold
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
@@ -93,7 +93,7 @@ class Core(metaclass=Switches):
         cell.hooks = None
         cell.requires_grad = requires_grad
         cell.share = None
-        holders.add(cell)
+        hold(cell)
         return cell
 
     def _result(self, made: Node) -> Self:
@@ -107,7 +107,7 @@ class Core(metaclass=Switches):
         cell.hooks = None
         cell.requires_grad = None
         cell.share = None
-        holders.add(cell)
+        hold(cell)
         return cell
 
     def _changed(self, made: Node) -> Self:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gradlet.base import dtypes
 from gradlet.base.settings import device_name
-from gradlet.engine.realize import holders
+from gradlet.engine.realize import hold
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
@@ -57,7 +57,7 @@ class Tensor(Interop):
         self.hooks = None
         self.requires_grad = requires_grad
         self.share = None
-        holders.add(self)
+        hold(self)
 
 
 def _copied(source: Interop, home: Device, dtype: dtypes.DType | None) -> Node:
