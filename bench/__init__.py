@@ -1,1 +1,1 @@
-"""Compares gradlet with other frameworks: `python -m bench steps`, `python -m bench kernels`."""
+"""Compares gradlet with other frameworks: `python -m bench steps`, `kernels` or `mnist`."""

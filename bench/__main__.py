@@ -1,7 +1,7 @@
-"""The command line: `python -m bench steps [workload ...]`, `python -m bench kernels [kernel ...]`.
+"""The command line: `python -m bench steps [workload ...]`, `kernels [kernel ...]` or `mnist`.
 
 `steps` times whole training steps. `kernels` times single operations, and measures in the same run
-what this machine's arithmetic and memory allow at most.
+what this machine's arithmetic and memory allow at most. `mnist` times a whole program.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench import chart, kernels, steps, table
+from bench import chart, kernels, mnist, steps, table
 from bench.contestants import CONTESTANTS, OF_KERNELS, installed
 from bench.workloads.kernel import KERNELS
 from bench.workloads.problem import NAMES
@@ -44,20 +44,31 @@ def parse() -> argparse.Namespace:
     )
     add_common(single, "kernel", KERNELS)
     single.add_argument("--chart", type=Path, metavar="FILE", help="also draw a .png or .svg")
+    program = commands.add_parser(
+        "mnist",
+        help="the example of that name, beside the same program for PyTorch",
+        description=mnist.__doc__,
+        **prose,
+    )
+    add_extent(program)
+    program.add_argument("--epochs", type=int, default=1)
+    program.add_argument("--limit", type=int, help="use this many images only")
     args = parser.parse_args()
+    if min(args.rounds, args.threads) < 1:
+        parser.error("--rounds and --threads are at least 1")
+    if args.command == "mnist":
+        return args
     known = NAMES if args.command == "steps" else list(KERNELS)
     unknown = set(args.workloads) - set(known)
     if unknown:
         parser.error(f"no such workload: {', '.join(unknown)}; there are {', '.join(known)}")
-    if min(args.rounds, args.threads) < 1:
-        parser.error("--rounds and --threads are at least 1")
     if args.command == "steps" and ((args.steps or 1) < 1 or args.warmup < 0):
         parser.error("--steps is at least 1, --warmup at least 0")
     return args
 
 
 def add_common(parser: argparse.ArgumentParser, what: str, known: Iterable[str]) -> None:
-    """The options that both commands have."""
+    """The options of the commands that measure workloads one by one."""
     parser.add_argument("workloads", nargs="*", metavar=what, help=", ".join(known))
     parser.add_argument(
         "--with",
@@ -67,6 +78,11 @@ def add_common(parser: argparse.ArgumentParser, what: str, known: Iterable[str])
         metavar="NAME",
         help=f"only these of {', '.join(CONTESTANTS)}",
     )
+    add_extent(parser)
+
+
+def add_extent(parser: argparse.ArgumentParser) -> None:
+    """The options that all commands have."""
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--json", type=Path, help="also write all measurements to this file")
@@ -74,15 +90,27 @@ def add_common(parser: argparse.ArgumentParser, what: str, known: Iterable[str])
 
 def main() -> None:
     args = parse()
+    print(f"{platform.platform()}, {platform.machine()}, {args.threads} threads")
+    measured = run_mnist(args) if args.command == "mnist" else run_workloads(args)
+    if args.json:
+        args.json.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+
+
+def run_mnist(args: argparse.Namespace) -> dict[str, object]:
+    """Measures and prints whole programs; what was measured, for JSON."""
+    records = mnist.measure(args.rounds, args.threads, args.epochs, args.limit)
+    print(mnist.table(records))
+    return {name: vars(record) for name, record in records.items()}
+
+
+def run_workloads(args: argparse.Namespace) -> dict[str, object]:
+    """Measures and prints steps or kernels with what is installed; what was measured, for JSON."""
     wanted = args.names or (list(CONTESTANTS) if args.command == "steps" else OF_KERNELS)
     names = [name for name in wanted if installed(name)]
     missing = [name for name in wanted if name not in names]
     if missing:
         print(f"not installed: {', '.join(missing)} (see the extra `bench`)", file=sys.stderr)
-    print(f"{platform.platform()}, {platform.machine()}, {args.threads} threads")
-    measured = (run_steps if args.command == "steps" else run_kernels)(args, names)
-    if args.json:
-        args.json.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    return (run_steps if args.command == "steps" else run_kernels)(args, names)
 
 
 def run_steps(args: argparse.Namespace, names: list[str]) -> dict[str, object]:

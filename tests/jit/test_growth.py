@@ -1,0 +1,63 @@
+"""Ten thousand steps take no more memory than the first ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.process import ROOT
+from gradlet import Tensor
+
+MEMORY = Path("/proc/self/statm")  # its second number is how many pages are in memory
+STEPS = 10_000
+
+# Trains for a while, then prints by how many bytes and Python objects the rest makes memory grow.
+PROGRAM = """
+import gc, os, sys
+from dataclasses import replace
+from bench.workloads import gradlet_steps
+from bench.workloads.problem import initial, problem
+import numpy as np
+
+name, compiled, steps = sys.argv[1], sys.argv[2] == "jit", int(sys.argv[3])
+task = problem(name)
+if name == "mlp":  # as deep, and narrow
+    layers = (("linear", 64, 32), ("relu",), ("linear", 32, 32), ("relu",), ("linear", 32, 10))
+    rng = np.random.default_rng(0)
+    weights = tuple(initial(layer, rng) for layer in layers)
+    task = replace(task, layers=layers, weights=weights, inputs=task.inputs[:16, :64].copy(),
+                   targets=task.targets[:16])
+
+def held():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE"), sys.getallocatedblocks()
+
+step = gradlet_steps.build(task, compiled)
+for _ in range(300):
+    step()
+held()
+before = held()
+for _ in range(steps):
+    step()
+after = held()
+print(after[0] - before[0], after[1] - before[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(Tensor([0]).device != "cpu", reason="once is enough")
+@pytest.mark.skipif(not MEMORY.exists(), reason="this system does not tell how much memory is used")
+@pytest.mark.parametrize("name", ["xor", "mlp"])
+@pytest.mark.parametrize("how", ["jit", "plain"])
+def test_memory_does_not_grow(name: str, how: str) -> None:
+    command = [sys.executable, "-c", PROGRAM, name, how, str(STEPS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    grown, objects = map(int, done.stdout.split())
+    assert objects < STEPS // 100
+    assert grown < STEPS * 32  # less than the smallest allocation a step
