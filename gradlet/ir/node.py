@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gradlet.base.dtypes import DType
+from gradlet.base.interrupts import keep_interrupts
 from gradlet.ir.ops import CONST, Op
 
 
@@ -78,6 +79,16 @@ def _forget(reference: Any) -> None:
     # The key may already lead to a newer node that was made while this one was dying.
     if _interned.get(key) is reference:
         del _interned[key]
+
+
+def _forget_dead() -> None:
+    """Does what `_forget` has not been able to do."""
+    for key, reference in list(_interned.items()):
+        if reference() is None and _interned.get(key) is reference:
+            del _interned[key]
+
+
+keep_interrupts(_forget_dead)
 
 
 def node(op: Op, src: tuple[Node, ...], arg: Any, dtype: DType, shape: tuple[int, ...]) -> Node:
