@@ -10,14 +10,9 @@ from statistics import median
 from typing import Protocol
 
 from gradlet.base.target import Target
-from gradlet.engine.compile import (
-    CompiledKernel,
-    compile_kernels,
-    compile_program,
-    native_kernels,
-    planned,
-)
+from gradlet.engine.compile import compile_program
 from gradlet.engine.costs import compulsory_bytes, float_operations
+from gradlet.engine.native import CompiledKernel, compile_kernels, native_kernels, planned
 from gradlet.engine.program import Capture, capture
 from gradlet.engine.shaders import plan_shaders, shaders_of
 from gradlet.ir import ops

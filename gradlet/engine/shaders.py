@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from gradlet.base import settings
 from gradlet.base.target import Target
-from gradlet.engine.lowering import indexed_axes, linear_program
+from gradlet.engine.lowering import linear_program
 from gradlet.ir.kernel import Kernel
 from gradlet.ir.node import Node
 from gradlet.render import wgsl
 from gradlet.runtime import observe
+from gradlet.runtime.errors import Indexed, indexed_axes
 from gradlet.runtime.webgpu.device import WebGpuDevice
 from gradlet.runtime.webgpu.program import Call, Dispatch, WebGpuProgram
 from gradlet.schedule.limit import Limit
@@ -54,7 +55,7 @@ def shaders_of(kernel: Kernel, target: Target) -> list[wgsl.Shader]:
 def _assemble(
     device: WebGpuDevice,
     plan: Schedule,
-    indexed: Sequence[tuple[str, tuple[int, ...], int]],
+    indexed: Indexed,
 ) -> WebGpuProgram:
     """Gives every array of a program its place: params, outputs, then shared blocks."""
     outputs = [b for b in dict.fromkeys(plan.sinks) if b >= plan.params]

@@ -7,7 +7,6 @@ can wait on disk between them.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 import itertools
 import os
@@ -206,7 +205,9 @@ def _missing_from_process() -> dict[str, int]:
         process = ctypes.CDLL(None)
         missing = [symbol for symbol in LIBRARY_SYMBOLS if not hasattr(process, symbol)]
         # Looking for the library may start other programs, so only do it when it is needed.
-        libraries = [ctypes.CDLL(ctypes.util.find_library("m"))] if missing else []
+        from ctypes.util import find_library
+
+        libraries = [ctypes.CDLL(find_library("m"))] if missing else []
     addresses = {}
     for symbol in missing:
         for library in libraries:
