@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +20,7 @@ from gradlet.lower.choose import DEFAULT, Tiles
 from gradlet.lower.linear import LinearProgram, private_bytes
 from gradlet.render import llvm
 from gradlet.runtime import observe
-from gradlet.runtime.cpu.compiler import LoadedObject
+from gradlet.runtime.cpu.compiler import LoadedObject, cached_object, load_object
 from gradlet.runtime.cpu.device import Call, CpuDevice, CpuProgram, Launch
 from gradlet.runtime.errors import Indexed
 from gradlet.schedule.memory import lifetimes, place
@@ -88,12 +89,21 @@ def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[Compil
 
 
 def _compile(device: CpuDevice, wanted: Sequence[tuple[Kernel, Tiles]]) -> list[CompiledKernel]:
-    with observe.span("lower"):
-        programs = [linear_program(k, device.target, tiles) for k, tiles in wanted]
-        sources = [llvm.render(p, device.target) for p in programs]
-    loaded = device.load([(s, len(p.phases)) for s, p in zip(sources, programs, strict=True)])
-    tiles = [t for _, t in wanted]
-    return [CompiledKernel(*x) for x in zip(tiles, programs, sources, loaded, strict=True)]
+    """Compiles kernels in other threads, each as soon as its text is there."""
+    forms: list[tuple[Tiles, LinearProgram, str]] = []
+    with ThreadPoolExecutor(device.target.threads) as pool:
+        compiled: list[Future[bytes]] = []
+        for kernel, tiles in wanted:
+            with observe.span("lower"):
+                program = linear_program(kernel, device.target, tiles)
+                source = llvm.render(program, device.target)
+            forms.append((tiles, program, source))
+            compiled.append(pool.submit(cached_object, source, device.target, device.cache))
+        made: list[CompiledKernel] = []
+        for (tiles, program, source), code in zip(forms, compiled, strict=True):
+            loaded = load_object(code.result(), [f"phase{i}" for i in range(len(program.phases))])
+            made.append(CompiledKernel(tiles, program, source, loaded))
+    return made
 
 
 def _tiles(device: CpuDevice, kernel: Kernel) -> Tiles:
