@@ -251,12 +251,13 @@ class _Linearizer:
 
     def evaluate(self, x: Node) -> Value:
         """The value of an expression, computed where it belongs."""
+        found = self.find(x)
+        if found is not None:
+            return found
         for current in topological([x], self.missing):
             if self.find(current) is None:
                 self.compute(current)
-        found = self.find(x)
-        assert found is not None
-        return found
+        return self.evaluate_known(x)
 
     def missing(self, x: Node) -> tuple[Node, ...]:
         """What has to be computed before `x`, which may be known itself."""
