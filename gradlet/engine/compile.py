@@ -19,9 +19,21 @@ from gradlet.runtime.cpu.device import CpuDevice
 from gradlet.runtime.device import Device, Executable, Interpreter
 from gradlet.runtime.errors import indexed_axes
 
+Updates = Sequence[tuple[int, int]]
 
-def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node]) -> Executable:
-    """Makes a graph over `params` ready to run on `device`."""
+
+def compile_program(
+    device: Device,
+    sinks: Sequence[Node],
+    params: Sequence[Node],
+    updates: Updates = (),
+) -> Executable:
+    """Makes a graph over `params` ready to run on `device`.
+
+    Args:
+        updates: (sink, param) where the one may take the place of the other, if the caller says
+            so in a call.
+    """
     if settings.verify():
         verify_graph(sinks)
     if isinstance(device, Interpreter):
@@ -32,21 +44,21 @@ def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node
         return made
     indexed = indexed_axes(sinks)
     plain = not (settings.verify() or settings.search())
-    key = stored.name(device, sinks, params) if plain else None
+    key = stored.name(device, sinks, params, updates) if plain else None
     if key is not None:
-        again = partial(_definitions, device, sinks, params)
+        again = partial(_definitions, device, sinks, params, updates)
         found = stored.recall(device, key, indexed, again)
         if found is not None:
             return found
-    made = _stage("native").native_program(device, sinks, params, indexed, key)
+    made = _stage("native").native_program(device, sinks, params, updates, indexed, key)
     return made
 
 
 def _definitions(
-    device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]
+    device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node], updates: Updates
 ) -> Sequence[Kernel]:
     """What each kernel of a program computes."""
-    found: Sequence[Kernel] = _stage("native").definitions(device, sinks, params)
+    found: Sequence[Kernel] = _stage("native").definitions(device, sinks, params, updates)
     return found
 
 

@@ -26,6 +26,7 @@ from gradlet.runtime.errors import Indexed
 from gradlet.schedule.memory import lifetimes, place
 from gradlet.schedule.plan import Schedule, Step
 from gradlet.schedule.schedule import schedule
+from gradlet.schedule.update import Pair, first_update, update_in_place
 from gradlet.schedule.verify import verify_schedule
 
 
@@ -46,26 +47,34 @@ def native_program(
     device: CpuDevice,
     sinks: Sequence[Node],
     params: Sequence[Node],
+    updates: Sequence[Pair],
     indexed: Indexed,
     key: str | None,
 ) -> CpuProgram:
-    """Makes a graph over `params` ready to run on the CPU, and stores it under `key` if any."""
+    """Makes a graph over `params` ready to run on the CPU, and stores it under `key` if any.
+
+    Args:
+        updates: as in `compile_program`.
+        indexed: what the program says of indices that are out of range.
+    """
     with observe.span("schedule"):
         plan = planned(device, sinks, params)
     if settings.verify():
         verify_schedule(plan)
+    plan, pairs = update_in_place(plan, updates)
     kernels = compile_kernels(device, native_kernels(plan))
-    program = _assemble(device, plan, kernels, indexed)
+    program = _assemble(device, plan, kernels, indexed, pairs)
     if key is not None:
         stored.keep(device, key, program, [(k.source, k.code) for k in kernels])
     return program
 
 
 def definitions(
-    device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]
+    device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node], updates: Sequence[Pair]
 ) -> Sequence[Kernel]:
     """What each kernel of a program computes."""
-    return [step.kernel for step in planned(device, sinks, params).steps]
+    plan, _ = update_in_place(planned(device, sinks, params), updates)
+    return [step.kernel for step in plan.steps]
 
 
 def planned(device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]) -> Schedule:
@@ -141,6 +150,7 @@ def _assemble(
     plan: Schedule,
     kernels: Sequence[CompiledKernel],
     indexed: Indexed,
+    pairs: Sequence[Pair] = (),
 ) -> CpuProgram:
     """Gives every array of a program its place and every phase its row."""
     lives = lifetimes(plan)
@@ -169,10 +179,13 @@ def _assemble(
             launches.append(Launch(address, tuple(arrays), phase.extent, number))
     offsets, arena = place(requests)
     computed = [step.kernel for step in plan.steps]
+    updates = [(outputs.index(plan.sinks[sink]), param) for sink, param in pairs]
+    first = first_update(plan, pairs) if pairs else len(plan.steps)
     return CpuProgram(
         device, launches, plan.params, [_bytes(plan.buffers[b]) for b in outputs], offsets, arena,
         [place_of[b] - 1 for b in plan.sinks], [k.code for k in kernels],
         indexed, lambda: computed, calls,
+        updates, next((row for row, x in enumerate(launches) if x.kernel >= first), len(launches)),
     )  # fmt: skip
 
 

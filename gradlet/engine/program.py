@@ -15,6 +15,9 @@ from gradlet.ir import build, ops
 from gradlet.ir.node import Node, node
 from gradlet.runtime.buffer import Buffer
 
+# Ops of nodes whose value may be another one's, or nobody's.
+_MAY_STAND_FOR = frozenset((ops.BUFFER, ops.PARAM, *ops.IDENTITIES))
+
 
 @dataclass
 class Capture:
@@ -76,7 +79,7 @@ def capture(roots: Iterable[Node], device: object, memos: bool = True) -> Captur
         memos: False stops at filled buffers alone, not at nodes whose value is remembered.
     """
     taken = Capture([], {}, [], [])
-    position = taken.position
+    position, order, entries = taken.position, taken.order, taken.entries
     stack = list(roots)
     stack.reverse()
     while stack:
@@ -84,23 +87,28 @@ def capture(roots: Iterable[Node], device: object, memos: bool = True) -> Captur
         if current in position:
             stack.pop()
             continue
-        other = stand_in(current, device, memos)
-        waits_for = current.src if other is None else (other,)
-        missing = [s for s in waits_for if s not in position]
-        if missing:
-            missing.reverse()
-            stack.extend(missing)
+        op, src, other = current.op, current.src, None
+        if op in _MAY_STAND_FOR or current.realized is not None:
+            other = stand_in(current, device, memos)
+            if other is not None:
+                src = (other,)
+        complete = True
+        for source in reversed(src):
+            if source not in position:
+                stack.append(source)
+                complete = False
+        if not complete:
             continue
         stack.pop()
         if other is not None:
             position[current] = position[other]
             continue
-        position[current] = len(taken.order)
-        taken.order.append(current)
-        src = [position[s] for s in current.src]
-        if current.op is ops.BUFFER:
-            taken.entries.append((ops.PARAM, len(taken.buffers), current.dtype, current.shape))
+        position[current] = len(order)
+        order.append(current)
+        if op is ops.BUFFER:
+            entries.append((ops.PARAM, len(taken.buffers), current.dtype, current.shape))
             taken.buffers.append(current.arg)
         else:
-            taken.entries.append((current.op, current.arg, current.dtype, current.shape, *src))
+            places = [position[source] for source in src]
+            entries.append((op, current.arg, current.dtype, current.shape, *places))
     return taken

@@ -38,10 +38,15 @@ def live() -> list[Holder]:
 _programs: dict[tuple, Executable] = {}
 
 
-def compile_program(device: Device, sinks: Sequence[Node], params: Sequence[Node]) -> Executable:
+def compile_program(
+    device: Device,
+    sinks: Sequence[Node],
+    params: Sequence[Node],
+    updates: Sequence[tuple[int, int]] = (),
+) -> Executable:
     """As in `engine/compile.py`, which is loaded when there is something to compute."""
     compiler = importlib.import_module("gradlet.engine.compile")
-    made: Executable = compiler.compile_program(device, sinks, params)
+    made: Executable = compiler.compile_program(device, sinks, params, updates)
     return made
 
 
@@ -90,8 +95,13 @@ def value_of(current: Node, device: Device) -> Buffer:
     return found
 
 
-def program_for(nodes: Sequence[Node], device: Device) -> tuple[Executable, Capture, list[int]]:
+def program_for(
+    nodes: Sequence[Node], device: Device, before: Sequence[Node | None]
+) -> tuple[Executable, Capture, list[int]]:
     """A program that computes `nodes` from filled buffers alone, whatever is remembered.
+
+    Args:
+        before: for each node the one, if any, whose place its value will take.
 
     Returns:
         the program, the graph with its buffers in the order of the program's params, and for
@@ -100,8 +110,15 @@ def program_for(nodes: Sequence[Node], device: Device) -> tuple[Executable, Capt
     graph = capture(nodes, device, memos=False)
     at_place = {graph.position[n]: n for n in reversed(nodes)}
     places = sorted(at_place)
-    program = _program(graph, [at_place[place] for place in places], device)
-    return program, graph, [places.index(graph.position[n]) for n in nodes]
+    results = [places.index(graph.position[n]) for n in nodes]
+    position = {id(b): number for number, b in enumerate(graph.buffers)}
+    updates = []
+    for result, old in zip(results, before, strict=True):
+        buffer = None if old is None else filled(old, device)
+        if buffer is not None and id(buffer) in position and results.count(result) == 1:
+            updates.append((result, position[id(buffer)]))
+    program = _program(graph, [at_place[place] for place in places], device, updates)
+    return program, graph, results
 
 
 def program_over(params: Sequence[Node], nodes: Sequence[Node], device: Device) -> Executable:
@@ -110,10 +127,12 @@ def program_over(params: Sequence[Node], nodes: Sequence[Node], device: Device) 
     return _remembered(key, lambda: compile_program(device, nodes, params))
 
 
-def _program(graph: Capture, sinks: list[Node], device: Device) -> Executable:
+def _program(
+    graph: Capture, sinks: list[Node], device: Device, updates: Sequence[tuple[int, int]] = ()
+) -> Executable:
     """The compiled program of a graph of this form."""
-    key = (device.name, graph.key(sinks))
-    return _remembered(key, lambda: compile_program(device, *graph.canonical(sinks)))
+    key = (device.name, graph.key(sinks), *updates)
+    return _remembered(key, lambda: compile_program(device, *graph.canonical(sinks), updates))
 
 
 def _remembered(key: tuple, make: Callable[[], Executable]) -> Executable:

@@ -28,7 +28,12 @@ _STAGES = ("base", "ir", "grad", "schedule", "lower", "render", "runtime", "engi
 _PLAIN = (bool, int, float, str, type(None))
 
 
-def name(device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]) -> str | None:
+def name(
+    device: CpuDevice,
+    sinks: Sequence[Node],
+    params: Sequence[Node],
+    updates: Sequence[tuple[int, int]] = (),
+) -> str | None:
     """The key of a graph's program, or None for a graph that no text describes in full."""
     order = topological([*params, *sinks])
     place = {current: i for i, current in enumerate(order)}
@@ -40,7 +45,7 @@ def name(device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]) -> st
             lines.append(repr(facts))
     except TypeError:
         return None
-    lines.append(f"{[place[p] for p in params]} -> {[place[s] for s in sinks]}")
+    lines.append(f"{[place[p] for p in params]} -> {[place[s] for s in sinks]}, {[*updates]}")
     return cache_key("\n".join(lines), device.target)
 
 
@@ -71,6 +76,7 @@ def recall(
         return CpuProgram(
             device, launches, facts["params"], facts["outputs"], facts["arena"],
             facts["arena_bytes"], facts["sinks"], code, indexed, definitions,
+            updates=facts["updates"], changes_from=facts["changes_from"],
         )  # fmt: skip
 
 
@@ -100,6 +106,8 @@ def keep(
         "arena": program.arena_offsets.tolist(),
         "arena_bytes": program.arena_bytes,
         "sinks": program.sinks,
+        "updates": program.updates,
+        "changes_from": program.changes_from,
     }
     device.cache.put(key, json.dumps(facts).encode())
 

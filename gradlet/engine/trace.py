@@ -1,7 +1,8 @@
 """Whether this thread records a step instead of computing it; `gradlet/jit` asks for that.
 
 While it does, whatever would compute a value waits for the end of the step, and whatever needs a
-value at once is refused with the line that wants it.
+value at once is refused with the line that wants it. In a step that is recorded, and in a function
+that a transformation such as `grad` looks into, other functions with `jit` run as without it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from gradlet.runtime.buffer import Buffer
 
@@ -50,9 +52,31 @@ def recording(rehearsal: bool = False) -> Iterator[Trace]:
     assert current() is None, "a step is being recorded already"
     _local.trace = Trace(rehearsal)
     try:
-        yield _local.trace
+        with _inlining():
+            yield _local.trace
     finally:
         _local.trace = None
+
+
+def inlines() -> bool:
+    """Whether functions with `jit` are parts of what this thread records or looks into."""
+    return getattr(_local, "inlines", False)
+
+
+@contextlib.contextmanager
+def _inlining() -> Iterator[None]:
+    before = inlines()
+    _local.inlines = True
+    try:
+        yield
+    finally:
+        _local.inlines = before
+
+
+def look_into(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a function returns, as a graph of its operations even where those have `jit`."""
+    with _inlining():
+        return function(*args, **kwargs)
 
 
 def refuse(reason: str) -> None:

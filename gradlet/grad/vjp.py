@@ -325,8 +325,9 @@ def _scatter(g: Node, n: Node) -> Cotangents:
 def _consumed(g: Node, n: Node) -> Cotangents:
     raise GradientError(
         f"backward() reached a value of shape {n.shape} whose graph an earlier backward() has "
-        "already used and freed. Call the earlier backward(retain_graph=True), compute the value "
-        "again, or detach() it if no gradient should pass."
+        "already used and freed, or that comes out of a function with jit. Call the earlier "
+        "backward(retain_graph=True), compute the value again, or detach() it if no gradient "
+        "should pass; with jit, call backward() inside the function."
     )
 
 

@@ -97,7 +97,7 @@ class Jitted(Generic[P, R]):
         return made
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if trace.current() is not None:  # part of a larger step
+        if trace.inlines():  # part of a larger step
             return self._function(*args, **kwargs)
         with self._lock:
             return self._call(args, kwargs)

@@ -1,8 +1,8 @@
 """Records one call of a function as a step that can run again.
 
 The function runs on stand-ins for its arguments, and nothing is computed meanwhile. What is
-different afterwards (results, parameters, gradients, attributes) is what the step is for: it
-becomes one program, whose first run completes the call.
+different afterwards (results, parameters, gradients, attributes) becomes one program, whose first
+run completes the call.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from gradlet.jit.recording import (
     Slot,
     Target,
     Variable,
+    succeeding,
 )
 from gradlet.jit.stand_in import settle, stand_in
 from gradlet.jit.watch import watches
@@ -75,11 +76,7 @@ def record(
 
 @dataclass
 class _Changes:
-    """What a call has changed: see `Recording` for most of it.
-
-    Attributes:
-        wanted: the tensors with another value than before.
-    """
+    """What a call has changed: see `Recording`; `wanted` are the tensors with another value."""
 
     output: tuple[Form, list[int]]
     slots: list[tuple[int, Any, int, int | None]]
@@ -189,7 +186,9 @@ class Recorder:
         changes = self.changes(value, noted)
         wanted = changes.wanted
         nodes = [t.node for t in wanted]
-        program, graph, places = engine.program_for(nodes, changes.device)
+        old = {id(v.tensor): self.entry_nodes[id(v.tensor)] for v in self.variables}
+        before = [old.get(id(t)) for t in wanted]
+        program, graph, places = engine.program_for(nodes, changes.device, before)
         result = {id(t): place for t, place in zip(wanted, places, strict=True)}
         inputs = self.sources(graph.buffers, noted)
         made = self.finished(changes, program if wanted else None, inputs, result)
@@ -202,27 +201,23 @@ class Recorder:
         inputs: list[tuple[str, Any]],
         result: dict[int, int],
     ) -> Recording:
-        """The step whose program is known.
-
-        Args:
-            result: by the id of a tensor which of the program's results it holds.
-        """
+        """The step whose program is known; `result` of a tensor's id is which result it holds."""
         targets = [self.describe(t, result.get(id(t))) for t in self.kept]
         self.drop_idle(inputs, targets)
         expected = [[self.expectation(v) for v in values] for _, values in self.before]
+        slots = [self.slot(*found, expected) for found in changes.slots]
         return Recording(
             device=changes.device,
             program=program,
             inputs=inputs,
-            targets=targets,
-            slots=[self.slot(*found, expected) for found in changes.slots],
+            targets=succeeding(targets, slots, changes.grads, changes.output[1]),
+            slots=slots,
             grads=changes.grads,
             output=changes.output,
             variables=self.variables,
             places=self.places,
             keys=[keys for keys, _ in self.before],
             expected=expected,
-            seen=[list(values) for _, values in self.before],
         )
 
     def drop_idle(self, inputs: list[tuple[str, Any]], targets: list[Target]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,7 +181,7 @@ def generalise(rehearse_at: Callable[[int], Rehearsal | None], sizes: Sizes) -> 
             raise UnfitError("a tensor that the step keeps is of another shape at each size")
     sinks, params = bounded(general, first.positions)
     program = program_over(params, sinks, recording.device) if sinks else None
-    facts = {name: getattr(recording, name) for name in Recording.__dataclass_fields__}
+    facts = {f.name: getattr(recording, f.name) for f in fields(recording) if f.init}
     facts |= {"program": program, "inputs": [*recording.inputs, (SIZE, None)]}
     return SizedRecording(**facts, general=general, rehearsal=first, axes=sizes.axes)
 

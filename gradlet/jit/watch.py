@@ -12,7 +12,10 @@ import inspect
 import sys
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
+from operator import is_
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from gradlet.tensor.nested import PLAIN
 
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
 _EMPTY = object()  # what a cell holds before it holds anything
+_END = object()
 _LIBRARIES = ("site-packages", "dist-packages")
 _OWN = str(Path(__file__).resolve().parent.parent)
 _WRITTEN_IN_PYTHON = 1 << 9  # CPython's Py_TPFLAGS_HEAPTYPE
@@ -40,6 +44,11 @@ class Watch:
         """(keys, values) as they are now."""
         raise NotImplementedError
 
+    def views(self) -> tuple[Iterable[Any], ...]:
+        """What to go through, now or later, to see all keys that can change, and last the values,
+        in the order of `items`."""
+        raise NotImplementedError
+
     def put(self, key: Any, value: Any) -> None:
         """Gives a key a value."""
         raise NotImplementedError
@@ -48,6 +57,43 @@ class Watch:
         """Makes the place hold what it held before."""
         for key, value in zip(keys, values, strict=True):
             self.put(key, value)
+
+
+class _View:
+    """Goes through what a function gives for some arguments, which it asks for each time."""
+
+    def __init__(self, give: Callable[..., Iterable[Any]], *arguments: Any) -> None:
+        self.give, self.arguments = give, arguments
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.give(*self.arguments))
+
+
+class Glance:
+    """Sees whether places still hold the very objects that they held, as fast as Python can."""
+
+    def __init__(self, places: list[Watch]) -> None:
+        self._views: list[Iterable[Any]] = []
+        self._seen: list[Any] = []
+        self._start: list[int] = []  # where the values of each place begin
+        for place in places:
+            *keys, values = place.views()
+            for view in keys:
+                self._seen += view
+            self._start.append(len(self._seen))
+            self._seen += values
+            self._views += (*keys, values)
+        # Where more or fewer values are than before, this meets another one.
+        self._views.append((_END,))
+        self._seen.append(_END)
+
+    def same(self) -> bool:
+        """Whether all is as it was."""
+        return all(map(is_, chain.from_iterable(self._views), self._seen))
+
+    def note(self, place: int, position: int, value: Any) -> None:
+        """Says that a place now holds another value at a position."""
+        self._seen[self._start[place] + position] = value
 
 
 class Mapping(Watch):
@@ -61,6 +107,12 @@ class Mapping(Watch):
             return list(self.held), list(self.held.values())
         keys = [key for key in self.held if key not in self.ignored]
         return keys, [self.held[key] for key in keys]
+
+    def views(self) -> tuple[Iterable[Any], ...]:
+        if not self.ignored:
+            return self.held, self.held.values()
+        kept = self.items()[0]
+        return self.held, _View(map, self.held.get, kept)
 
     def put(self, key: Any, value: Any) -> None:
         self.held[key] = value
@@ -80,6 +132,9 @@ class Class(Watch):
     def items(self) -> tuple[list[Any], list[Any]]:
         return list(vars(self.held)), list(vars(self.held).values())
 
+    def views(self) -> tuple[Iterable[Any], ...]:
+        return vars(self.held), vars(self.held).values()
+
     def put(self, key: Any, value: Any) -> None:
         if vars(self.held).get(key) is not value:
             setattr(self.held, key, value)
@@ -93,6 +148,9 @@ class Sequence(Watch):
 
     def items(self) -> tuple[list[Any], list[Any]]:
         return list(range(len(self.held))), list(self.held)
+
+    def views(self) -> tuple[Iterable[Any], ...]:
+        return (self.held,)
 
     def put(self, key: Any, value: Any) -> None:
         self.held[key] = value
@@ -110,6 +168,9 @@ class Globals(Watch):
     def items(self) -> tuple[list[Any], list[Any]]:
         return self.names, [self.held.get(name, _EMPTY) for name in self.names]
 
+    def views(self) -> tuple[Iterable[Any], ...]:
+        return (_View(map, self.held.get, self.names, [_EMPTY] * len(self.names)),)
+
     def put(self, key: Any, value: Any) -> None:
         self.held[key] = value
 
@@ -123,6 +184,9 @@ class Cells(Watch):
     def items(self) -> tuple[list[Any], list[Any]]:
         return self.names, [_content(cell) for cell in self.cells]
 
+    def views(self) -> tuple[Iterable[Any], ...]:
+        return (_View(map, _content, self.cells),)
+
     def put(self, key: Any, value: Any) -> None:
         self.cells[self.names.index(key)].cell_contents = value
 
@@ -135,6 +199,9 @@ class Slots(Watch):
 
     def items(self) -> tuple[list[Any], list[Any]]:
         return self.names, [getattr(self.held, name, _EMPTY) for name in self.names]
+
+    def views(self) -> tuple[Iterable[Any], ...]:
+        return (_View(map, partial(getattr, self.held), self.names, [_EMPTY] * len(self.names)),)
 
     def put(self, key: Any, value: Any) -> None:
         setattr(self.held, key, value)

@@ -45,10 +45,10 @@ class Instruction:
     `arg` is the constant of CONST, the extent of a loop, the array of a read or write, the Op of
     a reduction or scan over lanes, the order of a shuffle, the size that a check compares with,
     `seldom` of a WHERE so marked and True of arithmetic on an index that is never negative. Reads
-    and writes take (address[, mask]) and (address, value); an address without lanes is where a
-    vector starts. The lanes of a strided read, whose `arg` is (array, step), lie `step` elements
-    apart. What is prefetched may lie outside the array. `stream` is a write of whole cache lines
-    past the caches. At a `barrier` the invocations of a workgroup wait for each other.
+    and writes take (address[, mask]) and (address, value[, mask]); an address without lanes is
+    where a vector starts. The lanes of a strided read, whose `arg` is (array, step), lie `step`
+    elements apart. What is prefetched may lie outside the array. `stream` is a write of whole cache
+    lines past the caches. At a `barrier` the invocations of a workgroup wait for each other.
     """
 
     op: Any
@@ -225,7 +225,8 @@ class _Linearizer:
 
     def assign(self, a: Assign) -> None:
         self.momentary = {}
-        value = self.evaluate(a.value)
+        changed = self.where_changed(a)
+        value = self.evaluate(a.value if changed is None else a.value.src[1])
         address, spread = self.address(a.target, a.at)
         if spread and not value.lanes:
             value = self.spread(value)
@@ -233,8 +234,17 @@ class _Linearizer:
             lanes = self.lanes if spread else 0
             before = self.now(READ, (address,), a.target.dtype, lanes, a.target)
             value = self.now(a.accumulate, (before, value), value.dtype, lanes)
+        mask = () if changed is None else (self.evaluate(changed),)
         op = STREAM if self.is_streamed(a, value) else WRITE
-        self.now(op, (address, value), None, 0, a.target)
+        self.now(op, (address, value, *mask), None, 0, a.target)
+
+    def where_changed(self, a: Assign) -> Node | None:
+        """The condition c of `t[i] = x if c else t[i]`, which need not be written elsewhere."""
+        if a.value.op is not ops.WHERE or a.accumulate is not None:
+            return None
+        kept = a.value.src[2]
+        own = kept.op is ops.LOAD and kept.src == (a.target, index.TRUE, *a.at)
+        return a.value.src[0] if own else None
 
     def is_streamed(self, a: Assign, value: Value) -> bool:
         """True for whole lines of a large array that this phase only writes."""
@@ -251,12 +261,10 @@ class _Linearizer:
 
     def evaluate(self, x: Node) -> Value:
         """The value of an expression, computed where it belongs."""
-        found = self.find(x)
-        if found is not None:
-            return found
-        for current in topological([x], self.missing):
-            if self.find(current) is None:
-                self.compute(current)
+        if self.find(x) is None:
+            for current in topological([x], self.missing):
+                if self.find(current) is None:
+                    self.compute(current)
         return self.evaluate_known(x)
 
     def missing(self, x: Node) -> tuple[Node, ...]:

@@ -67,6 +67,8 @@ def _axes(nest: Nest, target: Target) -> tuple[Node, Node, Node] | None:
     loads = [x for x in topological([store.value]) if x.op is ops.LOAD]
     if across is None or any(x.op is ops.CHECKED for x in topological([store.value])):
         return None
+    if any(x.src[0] is store.target for x in loads):  # what is done twice must not change it
+        return None
     for x in loads:
         flat = index.ravel(x.src[2:], x.src[0].shape)
         step = index.coefficient(flat, across)

@@ -175,8 +175,9 @@ def _misused(i: Instruction, arrays: set[Node]) -> str | None:
         return "the dtype is not the array's"
     if address.lanes not in (0, moved.lanes):
         return f"{address.lanes} addresses for {moved.lanes} lanes"
-    masks = rest if i.op is linear.READ else ()
-    if any(m.dtype is not dtypes.bool_ or m.lanes != moved.lanes for m in masks):
+    masks = rest if i.op is linear.READ else rest[1:]
+    lanes = {moved.lanes} if i.op is linear.READ else {0, moved.lanes}
+    if any(m.dtype is not dtypes.bool_ or m.lanes not in lanes for m in masks):
         return "the mask does not fit"
     return None
 

@@ -247,13 +247,16 @@ class _Function:
         )  # fmt: skip
 
     def write(self, i: Instruction) -> None:
-        address, value = i.args
+        address, value, *mask = i.args
+        if mask and not mask[0].lanes:
+            self.write_if(i)
+            return
         dtype, lanes = value.dtype, value.lanes
         kind = type_of(dtype, lanes, in_memory=True)
         name = self.names[value.number]
         if dtype is dtypes.bool_:
             name = self.put(f"zext {type_of(dtype, lanes)} {name} to {kind}")
-        if not address.lanes:
+        if not address.lanes and not mask:
             place = self.place(i.arg, address)
             how = f"align {dtype.itemsize}"
             if i.op is linear.STREAM:
@@ -261,14 +264,29 @@ class _Function:
             self.lines.append(f"  store {kind} {name}, ptr {place}, {how}")
             return
         pointers = self.place(i.arg, address)
-        element = scalar_type(dtype, in_memory=True)
-        function = f"llvm.masked.scatter.v{lanes}{mangled(element)}.v{lanes}p0"
-        types = f"{kind}, <{lanes} x ptr>, i32, <{lanes} x i1>"
+        suffix = f"v{lanes}{mangled(scalar_type(dtype, in_memory=True))}"
+        if address.lanes:
+            function, where = f"llvm.masked.scatter.{suffix}.v{lanes}p0", f"<{lanes} x ptr>"
+        else:
+            function, where = f"llvm.masked.store.{suffix}.p0", "ptr"
+        lit = self.names[mask[0].number] if mask else "splat (i1 true)"
+        types = f"{kind}, {where}, i32, <{lanes} x i1>"
         self.module.declarations.add(f"declare void @{function}({types})")
         self.lines.append(
-            f"  call void @{function}({kind} {name}, <{lanes} x ptr> {pointers}, "
-            f"i32 {dtype.itemsize}, <{lanes} x i1> splat (i1 true))"
+            f"  call void @{function}({kind} {name}, {where} {pointers}, "
+            f"i32 {dtype.itemsize}, <{lanes} x i1> {lit})"
         )
+
+    def write_if(self, i: Instruction) -> None:
+        """A write of all lanes or of none."""
+        address, value, mask = i.args
+        label = self.new("write")[1:]
+        test = self.names[mask.number]
+        self.lines.append(f"  br i1 {test}, label %{label}, label %{label}.end")
+        self.begin_block(label)
+        self.write(replace(i, args=(address, value)))
+        self.lines.append(f"  br label %{label}.end")
+        self.begin_block(f"{label}.end")
 
     def prefetch(self, i: Instruction) -> None:
         self.module.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
+from gradlet.base.ownership import SOLE
 from gradlet.ir import build
 from gradlet.ir.node import Node
+from gradlet.ir.ops import BUFFER, CONSUMED, DETACH
 
 if TYPE_CHECKING:
     from gradlet.runtime.device import Device
 
 
 class Buffer:
-    """One array on one device, never written again once it is filled.
+    """One array on one device. Its memory is never written again once it is filled, and it gets
+    another one only where nobody could tell: see `refill`.
 
     Attributes:
         device: where it lives.
@@ -98,6 +105,107 @@ class Deferred(Buffer):
 def node_of(buffer: Buffer) -> Node:
     """The BUFFER node of `buffer`: one object however often it is asked for."""
     return build.buffer(buffer, buffer.dtype, buffer.shape)
+
+
+def refill(shown: Node, memory: Any) -> bool:
+    """Gives a BUFFER node, or what shows one, other elements if nobody could tell; says whether.
+
+    Nobody can if the one place that the node was taken from is all that refers to it.
+    """
+    if getrefcount(shown) != SOLE:
+        return False
+    buffer = _unshared(shown)
+    if buffer is None or getrefcount(buffer) != _REFERENCES_OF_NODE:
+        return False
+    buffer.memory = memory
+    buffer.pending = None
+    return True
+
+
+class _Written(Buffer):
+    """A buffer while its memory is written: other threads that ask for it wait."""
+
+    __slots__ = ()
+
+    @property
+    def memory(self) -> Any:
+        with _writing:
+            return _memory_of(self)
+
+    @memory.setter
+    def memory(self, value: Any) -> None:
+        raise AssertionError("somebody else writes into this buffer's memory")
+
+
+_writing = threading.RLock()
+_memory_of: Callable[[Buffer], Any] = vars(Buffer)["memory"].__get__
+
+
+class Holder(Protocol):
+    """Something with a node, such as a tensor."""
+
+    node: Node
+
+
+@contextlib.contextmanager
+def taken(holders: Iterable[Holder]) -> Iterator[list[bool]]:
+    """While it lasts, memory of leaves that nobody else refers to may be written.
+
+    Gives for each holder whether it is so of its leaf. Should another thread ask for it, it waits.
+    """
+    buffers: list[Buffer] = []
+    with _writing:
+        try:
+            yield [_take(holder, buffers) for holder in holders]
+        finally:
+            for buffer in buffers:
+                buffer.__class__ = Buffer
+
+
+def _take(holder: Holder, taken_ones: list[Buffer]) -> bool:
+    """First hides the memory, and then looks who knew of it before."""
+    shown = holder.node
+    buffer = _unshared(shown)
+    if buffer is None:
+        return False
+    buffer.__class__ = _Written
+    memory = _memory_of(buffer)
+    alone = (
+        memory is not None
+        and getrefcount(memory) == getrefcount(shown) == SOLE
+        and getrefcount(buffer) == _REFERENCES_OF_NODE
+    )
+    if alone:
+        taken_ones.append(buffer)
+    else:
+        buffer.__class__ = Buffer
+    return alone
+
+
+def _unshared(shown: Node) -> Buffer | None:
+    """The buffer of a node if nothing else leads to its leaf."""
+    if shown.realized is not None:
+        return None
+    leaf = shown
+    if shown.op is DETACH or shown.op is CONSUMED:
+        (leaf,) = shown.src
+        if getrefcount(leaf) != SOLE:
+            return None
+    if leaf.op is not BUFFER or type(leaf.arg) is not Buffer:
+        return None
+    found: Buffer = leaf.arg
+    return found
+
+
+def _references_of_node() -> int:
+    """`getrefcount` of a local variable with a buffer that only its own node refers to."""
+    nowhere: Any = None
+    leaf = node_of(Buffer(nowhere, dtypes.float32, ()))
+    buffer = leaf.arg
+    return getrefcount(buffer) if SOLE > 0 else SOLE
+
+
+_REFERENCES_OF_NODE = _references_of_node()
 
 
 def from_numpy(array: np.ndarray, dtype: DType, device: Device) -> Node:

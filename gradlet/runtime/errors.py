@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
@@ -35,3 +36,15 @@ def index_error(bad: int, size: int, indexed: Indexed) -> IndexError:
         f"{' or '.join(places)}: index {bad} is out of range for an axis of size {size}; "
         f"indices, labels and tokens must lie in [0, {size}), in indexing in [-{size}, {size})"
     )
+
+
+class InterruptedLate(BaseException):
+    """A program was interrupted, by Ctrl-C perhaps, when it had changed arrays and was done.
+
+    Attributes:
+        results: what it would have returned; to be used before the interruption goes on.
+    """
+
+    def __init__(self, results: list[Any]) -> None:
+        super().__init__()
+        self.results = results

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradlet.engine.trace import look_into
 from gradlet.grad.vjp import GradientError, pull_back
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological, with_sources
@@ -51,7 +52,7 @@ def checkpoint(
     ]
     inner_args, inner_kwargs = rebuild(form, iter(cells))
     with changing_draws(hide):
-        result = function(*inner_args, **inner_kwargs)
+        result = look_into(function, *inner_args, **inner_kwargs)
     for cell, node in zip(cells, hidden, strict=False):
         if cell.node is not node and not isinstance(cell.node.arg, Hooks):
             raise GradientError(

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from gradlet.engine.trace import look_into
 from gradlet.grad.vjp import GradientError, pull_back
 from gradlet.ir import build
 from gradlet.ir.node import Node, topological
@@ -69,7 +70,7 @@ def _value_and_grad(f: Function, argnums: Argnums, has_aux: bool, operation: str
     def run(*args: Any, **kwargs: Any) -> Any:
         chosen, changed = Inputs.of_call(args, argnums, operation)
         with Tensor.enable_grad():
-            result = f(*changed, **kwargs)
+            result = look_into(f, *changed, **kwargs)
         value, *aux = _parted(result, has_aux, operation)
         if not isinstance(value, Tensor) or not value.dtype.is_float or value.numel() != 1:
             raise GradientError(
@@ -102,7 +103,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     """
     chosen, changed = Inputs.of_call(primals, tuple(range(len(primals))), "vjp")
     with Tensor.enable_grad():
-        result = f(*changed)
+        result = look_into(f, *changed)
     value, *aux = _parted(result, has_aux, "vjp")
     outputs = Outputs(value, "vjp")
 
@@ -135,7 +136,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
         raise TypeError("jvp: primals and tangents are tuples, one entry an argument of f")
     chosen, changed = Inputs.of_call(tuple(primals), tuple(range(len(primals))), "jvp")
     with Tensor.enable_grad():
-        outputs = Outputs(f(*changed), "jvp")
+        outputs = Outputs(look_into(f, *changed), "jvp")
     if len(tangents) != len(primals):
         raise ValueError(f"jvp: {len(primals)} primals and {len(tangents)} tangents")
     directions = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gradlet.engine.trace import look_into
 from gradlet.grad.batch import Batch, placeholder
 from gradlet.grad.vjp import pull_back
 from gradlet.ir import build, ops
@@ -48,7 +49,7 @@ def _jacobian(f: Function, argnums: Argnums, operation: str, blocks_of: Any) -> 
     def run(*args: Any, **kwargs: Any) -> Any:
         chosen, changed = Inputs.of_call(args, argnums, operation)
         with Tensor.enable_grad():
-            outputs = Outputs(f(*changed, **kwargs), operation)
+            outputs = Outputs(look_into(f, *changed, **kwargs), operation)
         sources = [node for inputs in chosen for node in inputs.nodes]
         blocks = blocks_of(outputs.nodes, sources)
         rows: list[Any] = []

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gradlet.engine.trace import VmapError
+from gradlet.engine.trace import VmapError, look_into
 from gradlet.grad.batch import Batch, placeholder
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node
@@ -86,7 +86,7 @@ class _Mapping:
     def result(self, f: Callable[..., Any], out_dims: Dims, randomness: str) -> Any:
         args, kwargs = rebuild(self.form, iter(self.cells))
         with changing_draws(functools.partial(self.drawn, randomness)):
-            value = f(*args, **kwargs)
+            value = look_into(f, *args, **kwargs)
         tensors: list[Any] = []
         form = flatten(value, tensors, [], "vmap")
         axes = list(_spread(out_dims, value, "out_dims"))

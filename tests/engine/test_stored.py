@@ -153,6 +153,32 @@ def test_the_name_tells_graphs_apart(device: CpuDevice) -> None:
     names.append(stored.name(device, *graph(x + doubles)))
     assert None not in names and len(set(names)) == len(names)
     assert stored.name(device, *graph(y + x)) == names[0]
+    assert stored.name(device, *graph(x + y), [(0, 0)]) not in names
+
+
+def test_a_program_from_disk_changes_arrays_where_they_stand(device: CpuDevice) -> None:
+    def run() -> tuple[list[float], int]:
+        w = Tensor(floats(64, 64), device="cpu", requires_grad=False)
+        total = Tensor(0.0, device="cpu", requires_grad=False)
+
+        @gradlet.jit
+        def step() -> Tensor:
+            w.assign(w * 2 + total)
+            total.assign(total + 1)
+            return w.sum()
+
+        places = set()
+        sums = []
+        for _ in range(5):
+            sums.append(step().item())
+            places.add(w.node.arg.memory.address)
+        return sums, len(places)
+
+    expected = run()
+    begin_anew()
+    with gradlet.profile() as p:
+        assert run() == expected
+    assert p.counters["programs from disk"] > 0 and expected[1] == 1
 
 
 def test_the_name_changes_with_the_target_a_search_and_gradlet(

@@ -378,10 +378,9 @@ def test_old_values_are_not_kept() -> None:
     for _ in range(3):  # with a gradient before, from the second on
         step(x)
     gc.collect()
-    old = [
-        weakref.ref(t.node.arg) for t in (w, opt.state[0]["exp_avg"], opt.state[0]["exp_avg_sq"])
-    ]
-    old.append(weakref.ref(w.grad))
+    state = (w, opt.state[0]["exp_avg"], opt.state[0]["exp_avg_sq"], w.grad)
+    old = [weakref.ref(t.node.arg.memory) for t in state]
+    del state
     step(x)
     gc.collect()
     assert [reference() for reference in old] == [None] * 4

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
@@ -24,9 +25,12 @@ from gradlet.runtime.cpu import memory
 from gradlet.runtime.cpu.cache import ObjectCache
 from gradlet.runtime.cpu.compiler import LoadedObject, cached_object, load_object
 from gradlet.runtime.cpu.memory import Block
+from gradlet.runtime.cpu.runner import MARK_WORD
 from gradlet.runtime.cpu.target import host_target
 from gradlet.runtime.cpu.workers import LaunchTable, Workers
-from gradlet.runtime.errors import index_error
+from gradlet.runtime.errors import InterruptedLate, index_error
+
+SMALL_ARENA = 4096  # bytes of intermediate arrays that a program keeps its own place for
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ class CpuProgram:
         indexed: (op, shape, axis) of each index that the program checks, for messages.
         definitions: says what each of its kernels computes.
         calls: what runs between the rows, in order.
+        updates: (output, param) for outputs that begin as what the param holds.
+        changes_from: the launch from which on those are written; no index is reported any more.
     """
 
     def __init__(
@@ -155,11 +161,16 @@ class CpuProgram:
         indexed: Sequence[tuple[str, tuple[int, ...], int]],
         definitions: Callable[[], Sequence[Kernel]],
         calls: Sequence[Call] = (),
+        updates: Sequence[tuple[int, int]] = (),
+        changes_from: int = 0,
     ) -> None:
         self.device = device
         self.params = params
         self.outputs = list(outputs)
-        self.output_groups = memory.groups(outputs)
+        self.output_groups = [
+            (group, memory.Pieces([outputs[i] for i in group]) if len(group) > 1 else None)
+            for group in memory.groups(outputs)
+        ]
         self.arena_offsets = np.array(arena, np.int64)
         self.arena_bytes = arena_bytes
         self.sinks = list(sinks)
@@ -170,32 +181,58 @@ class CpuProgram:
         self.lock = threading.Lock()
         self.launches = list(launches)
         self.calls = list(calls)
+        self.updates = list(updates)
+        self.changes_from = changes_from
         self.table, self.places = self._table(launches)
         self.parts = self._parts()
         count = 1 + params + len(self.outputs) + len(self.arena_offsets)
         self.addresses = np.zeros(count, np.int64)
         self.addresses[0] = self.status.ctypes.data
+        small = 0 < arena_bytes <= SMALL_ARENA
+        self.small_arena = self._place_arena() if small else None  # kept from call to call
+        # Python reads and writes these faster than arrays.
+        self.words = self.addresses.data.cast("B").cast("q")
+        self.state = self.status.data
 
     @functools.cached_property
     def definitions(self) -> Sequence[Kernel]:
         """What each of its kernels computes."""
         return self._definitions()
 
-    def __call__(self, memories: Sequence[Any]) -> list[Block]:
+    def __call__(self, memories: Sequence[Any], owned: Collection[int] = ()) -> list[Block]:
+        """Computes the sinks.
+
+        Args:
+            owned: params that nobody else holds, and whose memory may be that of a result.
+
+        Raises:
+            IndexError: an index was out of range; nothing of the params has changed.
+            InterruptedLate: something interrupted the program when its results were there.
+        """
+        late = None
         with self.lock:
-            blocks = self._bind(memories)
-            np.take(self.addresses, self.places, out=self.table.arguments)
+            blocks = self._bind(memories, owned)
+            np.take(self.addresses, self.places, out=self.table.arguments, mode="clip")
             recorder = observe.recorder
             begin = time.perf_counter_ns() if recorder is not None else 0
-            for part, call in self.parts:
-                self.device.workers.run(part)
-                if call is not None:
+            try:
+                for part, call in self.parts[:-1]:
+                    self.device.workers.run(part)
                     self._check()
-                    self._call(call)
+                    if call is not None:
+                        self._call(call)
+                self.device.workers.run(self.parts[-1][0])
+            except BaseException as interruption:
+                if not self.state[MARK_WORD]:
+                    raise
+                late = interruption
             if recorder is not None:
                 recorder.ran(self, begin, time.perf_counter_ns())
             self._check()
-        return [blocks[s] for s in self.sinks]
+        results = [blocks[s] for s in self.sinks]
+        if late is not None:
+            raise InterruptedLate(results) from late
+        return results
 
     def kernel_seconds(self, memories: Sequence[Any], runs: int) -> list[float]:
         """How long each kernel takes in the order of the program: the median of some runs."""
@@ -226,18 +263,25 @@ class CpuProgram:
             (launch.address, (0,) * len(launch.arrays), launch.extent, _chunk(launch, threads))
             for launch in launches
         ]
-        return LaunchTable(rows), np.array([p for x in launches for p in x.arrays], np.int64)
+        places = [p for x in launches for p in x.arrays]
+        if self.updates:
+            rows.append((self.device.workers.mark, (0,), 0, 1))
+            places.append(0)
+        return LaunchTable(rows), np.array(places, np.int64)
 
     def _parts(self) -> list[tuple[LaunchTable, Call | None]]:
-        """The rows up to each call, with that call, and the rows behind the last one."""
-        if not self.calls:
+        """The rows up to each call, with that call, those before updates, and the rest."""
+        cuts: list[tuple[int, Call | None]] = [(call.row, call) for call in self.calls]
+        if self.updates:
+            cuts.append((self.changes_from, None))
+        if not cuts:
             return [(self.table, None)]
         parts: list[tuple[LaunchTable, Call | None]] = []
         first = 0
-        for call in self.calls:
-            parts.append((self.table.part(first, call.row), call))
-            first = call.row
-        return [*parts, (self.table.part(first, self.table.count), None)]
+        for row, call in (*cuts, (self.table.count, None)):
+            parts.append((self.table.part(first, row), call))
+            first = row
+        return parts
 
     def _call(self, call: Call) -> None:
         """Has a library compute one array."""
@@ -251,32 +295,41 @@ class CpuProgram:
         block = Block(int(self.addresses[place]), like.size * like.dtype.itemsize)
         return block.view(like.dtype.numpy, like.shape)
 
-    def _bind(self, memories: Sequence[Any]) -> list[Block]:
+    def _bind(self, memories: Sequence[Any], owned: Collection[int] = ()) -> list[Block]:
         """Fills the table of addresses; returns the blocks behind it, the arena's last."""
-        blocks = [*memories, *self._allocate()]
-        self.addresses[1 : 1 + len(blocks)] = [b.address for b in blocks]
-        if self.arena_bytes:
-            arena = memory.allocate(self.arena_bytes)
-            self.addresses[1 + len(blocks) :] = self.arena_offsets + arena.address
-            blocks.append(arena)
-        self.status[0] = 0
+        blocks = [*memories, *self._allocate(memories, owned)]
+        self.words[1 : 1 + len(blocks)] = array("q", [b.address for b in blocks])
+        if self.arena_bytes and self.small_arena is None:
+            blocks.append(self._place_arena())
+        self.state[0] = self.state[MARK_WORD] = 0
         return blocks
 
-    def _allocate(self) -> list[Block]:
+    def _place_arena(self) -> Block:
+        """An arena, with the addresses of the arrays in it filled in."""
+        arena = memory.allocate(self.arena_bytes)
+        first = len(self.addresses) - len(self.arena_offsets)
+        self.addresses[first:] = self.arena_offsets + arena.address
+        return arena
+
+    def _allocate(self, memories: Sequence[Any], owned: Collection[int]) -> list[Block]:
         """A block for each output."""
         blocks: list[Any] = [None] * len(self.outputs)
-        for group in self.output_groups:
-            if len(group) == 1:
+        for output, param in self.updates:
+            before = memories[param]
+            blocks[output] = before if param in owned else memory.copy(before)
+        for group, parts in self.output_groups:
+            if parts is None:
+                if blocks[group[0]] is not None:
+                    continue
                 blocks[group[0]] = memory.allocate(self.outputs[group[0]])
                 continue
-            parts = memory.allocate_together([self.outputs[i] for i in group])
-            for i, part in zip(group, parts, strict=True):
+            for i, part in zip(group, parts.allocate(), strict=True):
                 blocks[i] = part
         return blocks
 
     def _check(self) -> None:
         """Raises what the kernels have reported in the status words."""
-        if self.status[0]:
+        if self.state[0]:
             raise index_error(int(self.status[1]), int(self.status[2]), self.indexed)
 
 

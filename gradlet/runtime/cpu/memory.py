@@ -6,6 +6,7 @@ for the same sizes at every step, so a freed block waits in a list of its size f
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import threading
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from gradlet.base.ownership import all_unshared
 
 ALIGNMENT = 64
 DEFAULT_FREE_LIMIT = 1 << 30
@@ -226,6 +229,7 @@ def allocate(nbytes: int) -> Block:
 
 _SMALL = 256  # bytes of a block that may be part of another
 _SHARED = 4096  # bytes of a block that has parts
+_KEPT_CALLS = 3  # how many calls' parts a program keeps
 
 
 def groups(sizes: Sequence[int]) -> list[list[int]]:
@@ -247,11 +251,29 @@ def groups(sizes: Sequence[int]) -> list[list[int]]:
     return made
 
 
-def allocate_together(sizes: Sequence[int]) -> list[Block]:
-    """Blocks of given sizes that are parts of one."""
-    offsets = [0, *accumulate(_whole_lines(nbytes) for nbytes in sizes)]
-    whole = pool.allocate(offsets[-1])
-    return [Piece(whole, at, nbytes) for at, nbytes in zip(offsets, sizes, strict=False)]
+class Pieces:
+    """Blocks of given sizes that are parts of one.
+
+    Making many small objects takes longer than a small program runs. So those of the calls before
+    are given again when nobody else holds any of them.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes = sizes
+        self._offsets = [0, *accumulate(_whole_lines(nbytes) for nbytes in sizes)]
+        self._known: deque[Sequence[Block]] = deque(maxlen=_KEPT_CALLS)
+
+    def allocate(self) -> Sequence[Block]:
+        """A block for each size."""
+        for blocks in self._known:
+            if all_unshared(blocks):
+                return blocks
+        whole = pool.allocate(self._offsets[-1])
+        made = [
+            Piece(whole, at, nbytes) for at, nbytes in zip(self._offsets, self._sizes, strict=False)
+        ]
+        self._known.append(made)
+        return made
 
 
 def _whole_lines(nbytes: int) -> int:
@@ -263,6 +285,13 @@ def from_numpy(array: npt.NDArray[Any]) -> Block:
     block = pool.allocate(array.nbytes)
     block.view(array.dtype, array.shape)[...] = array
     return block
+
+
+def copy(block: Block) -> Block:
+    """A block of its own with the same content."""
+    made = pool.allocate(block.nbytes)
+    ctypes.memmove(made.address, block.address, block.nbytes)
+    return made
 
 
 def share(array: npt.NDArray[Any]) -> Block:

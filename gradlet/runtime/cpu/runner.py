@@ -62,6 +62,7 @@ STATE_WORDS = 48
 DONE_WORD = 16
 RUNNING_WORD = 32
 LOG_WORD = 6
+MARK_WORD = 3  # of a program's status words
 
 RUNNER_IR = string.Template("""
 %State = type {
@@ -218,6 +219,14 @@ over:
   ret void
 }
 
+; A row that notes in the status words that those before it have run.
+define void @mark(ptr %args, i64 %begin, i64 %end, i64 %thread) nounwind {
+  %status = load ptr, ptr %args
+  %word = getelementptr i64, ptr %status, i64 $mark_word
+  store i64 1, ptr %word
+  ret void
+}
+
 ; Run a table. `shared` says whether helpers should expect work before it ends.
 define void @run_table(ptr %state, ptr %table, i64 %rows, i64 %shared) nounwind {
   %running.at = getelementptr %State, ptr %state, i32 0, i32 10
@@ -281,6 +290,7 @@ class Native:
         self._loaded = loaded
         self.run_table: Any = run_table(loaded.address["run_table"])
         self.help: Any = help_until_idle(loaded.address["help"])
+        self.mark: int = loaded.address["mark"]
 
 
 _loaded: list[Native] = []
@@ -291,7 +301,7 @@ def native(cache: ObjectCache | None) -> Native:
     if not _loaded:
         target = host_target()
         data = cached_object(runner_ir(target), target, cache)
-        _loaded.append(Native(load_object(data, ["run_table", "help"])))
+        _loaded.append(Native(load_object(data, ["run_table", "help", "mark"])))
     return _loaded[0]
 
 
@@ -318,6 +328,7 @@ def runner_ir(target: Target) -> str:
         clock=clock,
         spins_between_yields=SPINS_BETWEEN_YIELDS,
         last_spin=SPINS_BETWEEN_YIELDS - 1,
+        mark_word=MARK_WORD,
     )
 
 

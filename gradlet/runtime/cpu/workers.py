@@ -102,6 +102,7 @@ class Workers:
             raise ValueError(f"a table needs at least one thread to run on, not {threads}")
         self.threads = threads
         self._native = native(cache)
+        self.mark = self._native.mark  # a kernel that says that the rows before it have run
         self._mailboxes: list[SimpleQueue[bool]]
         self._helpers: list[threading.Thread]
         self._avoided_core: int

@@ -163,15 +163,30 @@ def test_small_blocks_are_allocated_together_a_page_at_a_time() -> None:
 
 def test_parts_of_a_block_do_not_overlap_and_keep_it_alive() -> None:
     before = memory.pool.in_use_bytes
-    parts = memory.allocate_together([4, 256, 65])
+    pieces = memory.Pieces([4, 256, 65])
+    parts = [*pieces.allocate()]
     for i, part in enumerate(parts):
         assert part.address % 64 == 0
         part.view(np.uint8, (part.nbytes,)).fill(i)
     assert [set(p.view(np.uint8, (p.nbytes,))) for p in parts] == [{0}, {1}, {2}]
     last = parts.pop()
-    del parts, part
+    del parts, part, pieces
     gc.collect()
     assert memory.pool.in_use_bytes > before and set(last.view(np.uint8, (65,))) == {2}
     del last
     gc.collect()
     assert memory.pool.in_use_bytes == before
+
+
+def test_parts_are_given_again_when_nobody_holds_any_of_them() -> None:
+    pieces = memory.Pieces([8, 8])
+    first = [part.address for part in pieces.allocate()]
+    assert [part.address for part in pieces.allocate()] == first
+    held = pieces.allocate()[1]
+    array = held.view(np.float64, (1,))
+    del held
+    assert [part.address for part in pieces.allocate()] != first
+    array[0] = 1.0
+    others = [pieces.allocate()[0] for _ in range(10)]
+    assert len({part.address for part in others}) == 10 and array[0] == 1.0
+    assert first[1] not in {part.address + 64 for part in others}

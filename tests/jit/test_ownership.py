@@ -1,0 +1,278 @@
+"""Steps put new values where the old ones were if nobody can tell: here are those who could."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradlet import Tensor, jit
+from gradlet.runtime.device import get_device
+
+COMPILED = Tensor([0]).device == "cpu"  # rather than interpreted
+
+
+class Counter:
+    """A parameter, a gradient, and an attribute that each step binds anew."""
+
+    def __init__(self) -> None:
+        self.w = Tensor([1.0, 2.0], requires_grad=True)
+        self.last = Tensor([0.0, 0.0], requires_grad=False)
+
+    @jit
+    def step(self, x: Tensor) -> Tensor:
+        self.w.grad = None
+        (self.w * x).sum().backward()
+        self.last = (self.w + 0).detach()
+        with Tensor.no_grad():
+            self.w.assign(self.w + 1)
+        return self.w.sum()
+
+
+def ready() -> tuple[Counter, Tensor]:
+    counter, x = Counter(), Tensor([1.0, 10.0], requires_grad=False)
+    for _ in range(4):
+        counter.step(x)
+    return counter, x
+
+
+def test_steps_write_where_nobody_looks() -> None:
+    counter, x = ready()
+    node, grad, last = id(counter.w.node), id(counter.w.grad), id(counter.last)
+    counter.step(x)
+    assert (id(counter.w.node), id(counter.w.grad), id(counter.last)) == (node, grad, last)
+    assert counter.w.tolist() == [6.0, 7.0] and counter.last.tolist() == [5.0, 6.0]
+    assert counter.w.grad is not None and counter.w.grad.tolist() == [1.0, 10.0]
+
+
+LOOKERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "a lazy result": lambda w: w * 2,
+    "a result": lambda w: (w * 2).realize(),
+    "a view": lambda w: w[:1],
+    "a reshaped view": lambda w: w.reshape(2, 1),
+    "a clone": lambda w: w.clone(),
+    "a detached copy": lambda w: w.detach().clone(),
+    "a shallow copy": lambda w: Tensor(w),
+}
+
+
+@pytest.mark.parametrize("name", LOOKERS)
+@pytest.mark.parametrize("which", ["w", "grad", "last"])
+def test_who_looks_at_a_value_keeps_it(name: str, which: str) -> None:
+    def held(counter: Counter) -> Tensor:
+        found = counter.w.grad if which == "grad" else getattr(counter, which)
+        assert found is not None
+        return found
+
+    counter, x = ready()
+    seen = LOOKERS[name](held(counter))
+    twin, _ = ready()
+    expected = LOOKERS[name](held(twin)).tolist()
+    for _ in range(3):
+        counter.step(x * 3)
+    if "view" in name and which == "w":  # which follows what is assigned
+        expected = LOOKERS[name](held(counter)).tolist()
+    assert seen.tolist() == expected
+
+
+def test_who_holds_a_gradient_or_an_attribute_keeps_it() -> None:
+    counter, x = ready()
+    grad, last = counter.w.grad, counter.last
+    assert grad is not None
+    counter.step(x * 3)
+    assert counter.w.grad is not grad and counter.last is not last
+    assert grad.tolist() == [1.0, 10.0] and last.tolist() == [4.0, 5.0]
+    assert counter.last.tolist() == [5.0, 6.0]
+
+
+def test_memory_that_was_shared_is_left_alone() -> None:
+    counter, x = ready()
+    array = np.from_dlpack(counter.w.detach())
+    counter.step(x)
+    assert array.tolist() == [5.0, 6.0] and counter.w.tolist() == [6.0, 7.0]
+
+
+def test_results_of_calls_are_apart() -> None:
+    counter, x = ready()
+    results = [counter.step(x) for _ in range(5)]
+    assert [result.item() for result in results] == [13.0, 15.0, 17.0, 19.0, 21.0]
+
+
+def test_a_graph_built_from_old_values_refuses_to_give_them_gradients() -> None:
+    counter, x = ready()
+    loss = (counter.w * x).sum()
+    counter.step(x)
+    with pytest.raises(RuntimeError, match="written to since"):
+        loss.backward()
+
+
+def test_threads_that_look_meanwhile_see_whole_values() -> None:
+    counter, x = ready()
+    wrong: list[list[float]] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            first, second = (counter.w * 1.0).tolist()
+            if second - first != 1.0:
+                wrong.append([first, second])
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for _ in range(300):
+        counter.step(x)
+    done.set()
+    thread.join()
+    assert not wrong and counter.w.tolist() == [305.0, 306.0]
+
+
+class Cache:
+    """Rows that are filled one after the other, and a sum over some of them."""
+
+    def __init__(self, dtype: str = "float32") -> None:
+        self.rows = Tensor.zeros(64, 48, dtype=dtype, requires_grad=False).realize()
+
+    def fill(self, row: Tensor, at: Tensor) -> Tensor:
+        places = Tensor.arange(64).reshape(64, 1)
+        self.rows.assign((places == at).where(row, self.rows))
+        return self.rows[at].sum()
+
+    @jit
+    def filled(self, row: Tensor, at: Tensor) -> Tensor:
+        return self.fill(row, at)
+
+
+def address(x: Tensor) -> int:
+    memory = x.node.arg.memory
+    return memory.address if COMPILED else id(memory)
+
+
+def row_of(i: int, dtype: str = "float32") -> tuple[Tensor, Tensor]:
+    row = Tensor(np.arange(48) + i, dtype=dtype, requires_grad=False)
+    return row, Tensor(i, requires_grad=False)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int16", "bool"])
+def test_a_cache_is_filled_where_it_stands(dtype: str) -> None:
+    cache, plain = Cache(dtype), Cache(dtype)
+    places = set()
+    for i in range(20):
+        assert cache.filled(*row_of(i, dtype)).item() == plain.fill(*row_of(i, dtype)).item()
+        places.add(address(cache.rows))
+    assert cache.rows.tolist() == plain.rows.tolist()
+    large = cache.rows.nbytes() >= 4096
+    assert len(places) <= 3 or not large or not COMPILED, "not a new place for each row"
+
+
+@pytest.mark.parametrize("name", [n for n in LOOKERS if "view" not in n])
+def test_who_looks_at_a_cache_keeps_what_it_was(name: str) -> None:
+    cache = Cache()
+    for i in range(5):
+        cache.filled(*row_of(i))
+    seen, expected = LOOKERS[name](cache.rows), LOOKERS[name](cache.rows).tolist()
+    array = np.from_dlpack(cache.rows.detach())
+    before = array.copy()
+    for i in range(5, 8):
+        cache.filled(*row_of(i))
+    assert seen.tolist() == expected and np.array_equal(array, before)
+    assert cache.rows[7].tolist() == row_of(7)[0].tolist()
+
+
+def test_an_index_out_of_range_changes_nothing() -> None:
+    cache = Cache()
+    for i in range(5):
+        cache.filled(*row_of(i))
+    before = cache.rows.tolist()
+    with pytest.raises(IndexError, match="out of range"):
+        cache.filled(*row_of(64))
+    assert cache.rows.tolist() == before
+    cache.filled(*row_of(5))
+    assert cache.rows[5].tolist() == row_of(5)[0].tolist()
+
+
+class Momentum:
+    """Two arrays that are changed together, and counted."""
+
+    def __init__(self, size: int = 128) -> None:
+        self.w = Tensor.zeros(size, size, device="cpu", requires_grad=False).realize()
+        self.v = Tensor.zeros(size, size, device="cpu", requires_grad=False).realize()
+        self.count = Tensor(0, device="cpu", requires_grad=False)
+
+    @jit
+    def step(self) -> None:
+        self.v.assign(self.v + 1)
+        self.w.assign(self.w + self.v)
+        self.count.assign(self.count + 1)
+
+    def whole(self) -> bool:
+        n = self.count.item()
+        return {*self.v.flatten().tolist()} == {n} and {*self.w.flatten().tolist()} == {
+            n * (n + 1) / 2
+        }
+
+
+def test_threads_see_arrays_from_before_or_after_a_step() -> None:
+    momentum = Momentum(512)
+    for _ in range(3):
+        momentum.step()
+    torn: list[set[float]] = []
+    done = threading.Event()
+    reads = 0
+
+    def look() -> None:
+        nonlocal reads
+        while not done.is_set():
+            reads += 1
+            for seen in (momentum.v.numpy(), (momentum.v * 1.0).numpy()):
+                if seen.min() != seen.max():
+                    torn.append({seen.min(), seen.max()})
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        momentum.step()
+    while reads < 10:
+        momentum.step()
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not torn and momentum.whole()
+
+
+def test_what_reads_an_array_comes_before_it_changes() -> None:
+    momentum = Momentum()
+    for _ in range(6):
+        momentum.step()
+        assert momentum.whole()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interruption_leaves_all_as_before_or_as_after(
+    after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C arrives when a native call returns, or before it begins."""
+    momentum = Momentum()
+    for _ in range(4):
+        momentum.step()
+    workers: Any = get_device("cpu").workers  # type: ignore[attr-defined]
+    run = workers.run
+
+    def interrupted(table: object) -> None:
+        monkeypatch.setattr(workers, "run", run)
+        if after:
+            run(table)
+        raise KeyboardInterrupt
+
+    for _ in range(3):
+        before = momentum.count.item()
+        monkeypatch.setattr(workers, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            momentum.step()
+        assert momentum.whole()
+        assert momentum.count.item() in ((before, before + 1) if after else (before,))
+        momentum.step()
+        assert momentum.whole()
