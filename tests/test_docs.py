@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from gradlet import Tensor
+from gradlet.base import dtypes
+from gradlet.runtime.device import get_device
+from tests.engine.test_random_graphs import assert_edges_agree, elementwise_program, results
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -93,6 +96,16 @@ SNIPPETS = [
 )
 def test_snippets_of_the_pages_run(page: Path, number: int, snippet: str) -> None:
     exec(compile(snippet, f"{page.name}, snippet {number}", "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("device", ["exact", "scalar"])
+def test_the_devices_that_a_page_writes_are_whole(device: str) -> None:
+    """They compute every op at the edges of every dtype."""
+    written = [s for page, _, s in SNIPPETS if page.stem == "devices" and f'"{device}"' in s]
+    exec(written[-1], {"__name__": "__main__"})
+    for dtype in dtypes.ALL:
+        program = elementwise_program(dtype)
+        assert_edges_agree(program, results(program, get_device(device)))
 
 
 def test_the_index_leads_to_every_page() -> None:

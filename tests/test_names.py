@@ -1,7 +1,7 @@
 """Every public name has a test: a use of the name in the tests of its group, found by syntax.
 
 A use is an attribute, an imported or plain name, or a string that is a name (the tables of cases
-are keyed by them) or has the name as a word. What two names share, such as `dot` and `matmul`, is
+are keyed by them) or begins with a call of it. What two names share, such as `dot` and `matmul`, is
 the same object, and tested under either. A method in place has its case in test_inplace.py, which
 checks that none is missing.
 """
@@ -62,7 +62,7 @@ def used(source: str) -> Iterator[str]:
         elif isinstance(node, ast.alias):
             yield node.name
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from re.findall(r"\w+", node.value)
+            yield from re.findall(r"^\w+(?=$|\()", node.value)
         elif isinstance(node, ast.JoinedStr):
             yield pattern(node)
 
@@ -119,6 +119,7 @@ def test_what_counts_as_a_use() -> None:
         def two_(self) -> None: ...
 
     assert missing(Owner, ["# two and avg_pool3d\nx.one()"]) != []
+    assert "two" in missing(Owner, ["'one or two'"])
     lacking = missing(Owner, ["x.one(), 'first', fill"])
     assert {"two", "two_", "avg_pool3d"} <= set(lacking) and "other_one" not in lacking
     lacking = missing(Owner, ["'two'; f'avg_pool{n}d'"])

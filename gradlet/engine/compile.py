@@ -40,7 +40,7 @@ def compile_program(
         return device.compile(sinks, params)
     made: Executable
     if not isinstance(device, CpuDevice):
-        made = _stage("shaders").compile_shaders(device, sinks, params)
+        made = _stage("assemble").assemble(device, sinks, params)
         return made
     indexed = indexed_axes(sinks)
     plain = not (settings.verify() or settings.search())

@@ -10,11 +10,11 @@ from statistics import median
 from typing import Protocol
 
 from gradlet.base.target import Target
+from gradlet.engine.assemble import loaded, plan_kernels
 from gradlet.engine.compile import compile_program
 from gradlet.engine.costs import compulsory_bytes, float_operations
 from gradlet.engine.native import CompiledKernel, compile_kernels, native_kernels, planned
 from gradlet.engine.program import Capture, capture
-from gradlet.engine.shaders import plan_shaders, shaders_of
 from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel, Nest
 from gradlet.ir.node import Node
@@ -22,11 +22,11 @@ from gradlet.ir.show import show_graph
 from gradlet.lower import linear, loops
 from gradlet.lower.choose import DEFAULT, Tiles, choices, lower, show_choice
 from gradlet.lower.linear import LinearProgram
+from gradlet.runtime.compiled import Compiled
 from gradlet.runtime.cpu.compiler import assembly
 from gradlet.runtime.cpu.device import CpuDevice, CpuProgram
 from gradlet.runtime.cpu.limits import measured_once
 from gradlet.runtime.device import Device, Executable, get_device
-from gradlet.runtime.webgpu.device import WebGpuDevice
 from gradlet.schedule.plan import Schedule
 
 _LINES = 24  # of a listing, unless the whole of it is wanted
@@ -100,8 +100,8 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
     """The text under each heading, made just before it is printed."""
     sinks, params = graph.canonical(nodes)
     yield f"1. Graph\n\n{_cut(show_graph(sinks), full)}\n"
-    if isinstance(device, WebGpuDevice):
-        yield from _shader_sections(plan_shaders(device.target, sinks, params), device, full)
+    if isinstance(device, Compiled):
+        yield from _compiled_sections(plan_kernels(device.target, sinks, params), device, full)
         yield f"7. Time\n\n{_timing(compile_program(device, sinks, params), graph)}"
         return
     if not isinstance(device, CpuDevice):
@@ -139,16 +139,18 @@ def _sections(graph: Capture, nodes: Sequence[Node], device: Device, full: bool)
     yield "\n".join(["7. Time", "", _timing(program, graph), *costs])
 
 
-def _shader_sections(plan: Schedule, device: WebGpuDevice, full: bool) -> Iterator[str]:
-    """What becomes of a graph on a graphics processor, where WGSL is all that we see."""
+def _compiled_sections(plan: Schedule, device: Compiled, full: bool) -> Iterator[str]:
+    """What becomes of a graph on a device other than the CPU, where its text is all that we see."""
     steps = [_cut(show_step(number, plan), full) for number in range(len(plan.steps))]
     yield "\n".join(["2. Kernels\n", *steps, ""])
     kernels = list(dict.fromkeys(native_kernels(plan)))
     trees = [_cut(show_loops(kernel, device.target), full) for kernel in kernels]
     yield _listed("3. Loops", plan, kernels, trees)
-    shaders = [shaders_of(kernel, device.target) for kernel in kernels]
-    texts = [_cut("\n".join(s.text for s in found), full) for found in shaders]
-    yield _listed("5. WGSL", plan, kernels, texts)
+    made = [loaded(device, kernel) for kernel in kernels]
+    counts = [show_counts(program) for program, _ in made]
+    yield _listed("4. Linear program", plan, kernels, counts)
+    texts = [_cut(found.text, full) for _, found in made]
+    yield _listed(f"5. {device.language}", plan, kernels, texts)
 
 
 def _listed(heading: str, plan: Schedule, kernels: Iterable[Kernel], texts: Sequence[str]) -> str:

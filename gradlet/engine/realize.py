@@ -23,16 +23,24 @@ class Holder(Protocol):
     node: Node
 
 
-# Every Tensor alive. What a user still holds is stored when a graph that contains it runs, so
-# that looking at it later computes nothing twice.
-holders: weakref.WeakSet[Holder] = weakref.WeakSet()
+# Every Tensor alive, by weak references that leave the set without a line of Python. What a user
+# still holds is stored when a graph that contains it runs, so that looking at it later computes
+# nothing twice.
+_holders: set[weakref.ref[Holder]] = set()
+_let_go = _holders.discard
+
+
+def hold(holder: Holder) -> None:
+    """Says that a holder is alive."""
+    _holders.add(weakref.ref(holder, _let_go))
 
 
 def live() -> list[Holder]:
-    """All of `holders`, while other threads may make more of them."""
+    """All holders alive, while other threads may make more of them."""
     while True:
         with contextlib.suppress(RuntimeError):  # the set has changed its size meanwhile
-            return list(holders)
+            references = list(_holders)
+            return [holder for r in references if (holder := r()) is not None]
 
 
 _programs: dict[tuple, Executable] = {}
@@ -71,7 +79,7 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
             seen[held] = None
     sinks = list(seen)
     # Several sinks may stand at one place, such as a value and its detached twin. In order of
-    # place, since that of `holders` differs from step to step.
+    # place, since that of holders differs from step to step.
     at_place = {graph.position[sink]: sink for sink in reversed(sinks)}
     places = dict(sorted(at_place.items(), key=lambda item: item[0]))
     program = _program(graph, list(places.values()), device)

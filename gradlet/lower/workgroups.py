@@ -26,33 +26,42 @@ from gradlet.lower.loops import Assign, Body, Loop, loop, read
 from gradlet.lower.maps import extent
 from gradlet.lower.tile import Contraction, contraction_of
 
-_SIDE = 16  # invocations of a workgroup along each side of its tile, and terms taken at a time
 _HEIGHTS = (4, 2, 1)  # results of one invocation along each side
 
 
 def workgroup_phases(nest: Nest, target: Target) -> tuple[Body, list[Nest]] | None:
     """The phase that computes whole tiles, and nests for the rest; None if no tile suits."""
     c = contraction_of(nest)
-    if c is None or target.workgroup < _SIDE * _SIDE or extent(c.terms) < _SIDE:
+    edge = 1 << (target.workgroup.bit_length() - 1) // 2
+    if c is None or edge == 1 or extent(c.terms) < edge:
         return None
+    heights = _heights(c, edge, target.shared_bytes)
+    return None if heights is None else _Tiling(c, edge, heights).phases()
+
+
+def _heights(c: Contraction, edge: int, shared_bytes: int) -> list[int] | None:
+    """Results of one invocation along each side: as many as there are, and as memory allows."""
     sizes = [extent(c.only(which)) for which in (0, 1)]
-    heights = [next((h for h in _HEIGHTS if h * _SIDE <= size), 0) for size in sizes]
-    needed = sum(heights) * _SIDE * _SIDE * max(f.dtype.itemsize for f in c.factors)
-    if 0 in heights or needed > target.shared_bytes:
-        return None
-    return _Tiling(c, *heights).phases()
+    itemsize = max(f.dtype.itemsize for f in c.factors)
+    for most in _HEIGHTS:
+        fitting = [h for h in _HEIGHTS if h <= most]
+        heights = [next((h for h in fitting if h * edge <= size), 0) for size in sizes]
+        if 0 not in heights and sum(heights) * edge * edge * itemsize <= shared_bytes:
+            return heights
+    return None
 
 
 @dataclass
 class _Side:
-    """One factor: `counter` runs over its own counters, `height` times 16 of them in a tile."""
+    """One factor: `counter` runs over its own counters, `height * edge` of them in a tile."""
 
     counter: Node
     height: int
+    edge: int
 
     @property
     def width(self) -> int:
-        return self.height * _SIDE
+        return self.height * self.edge
 
     @property
     def tiles(self) -> int:
@@ -60,13 +69,19 @@ class _Side:
 
 
 class _Tiling:
-    """Writes the loops of one contraction."""
+    """Writes the loops of one contraction.
 
-    def __init__(self, c: Contraction, *heights: int) -> None:
+    Args:
+        edge: invocations of a workgroup along each side of its tile, and terms taken at a time.
+        heights: results of one invocation along each side.
+    """
+
+    def __init__(self, c: Contraction, edge: int, heights: Sequence[int]) -> None:
+        self.edge = edge
         own = [c.only(which) for which in (0, 1)]
         self.both = tuple(r for r in c.nest.ranges if r not in (*own[0], *own[1]))
         self.sides = [
-            _Side(index.loop(name, extent(counters)), height)
+            _Side(index.loop(name, extent(counters)), height, edge)
             for name, counters, height in zip("mn", own, heights, strict=True)
         ]
         self.k = index.loop("k", extent(c.terms))
@@ -76,10 +91,10 @@ class _Tiling:
             self.places |= _flat(side.counter, counters)
         self.terms = _flat(self.k, c.terms)
         self.factors = [index.replace(f, self.places | self.terms) for f in c.factors]
-        self.lane = index.loop("l", _SIDE * _SIDE)
+        self.lane = index.loop("l", edge * edge)
         self.acc = node(ops.LOCAL, (), "acc", c.fold.dtype, tuple(heights))
         self.shared = [
-            node(ops.PRIVATE, (), name, f.dtype, (side.width, _SIDE))
+            node(ops.PRIVATE, (), name, f.dtype, (side.width, edge))
             for name, f, side in zip(("rows", "columns"), self.factors, self.sides, strict=True)
         ]
 
@@ -117,14 +132,14 @@ class _Tiling:
 
     def within(self, counters: list[Node]) -> list[Node]:
         """Where an invocation's results stand in the tile: neighbours side by side."""
-        lanes = (index.floordiv(self.lane, _SIDE), index.mod(self.lane, _SIDE))
+        lanes = (index.floordiv(self.lane, self.edge), index.mod(self.lane, self.edge))
         return [
-            index.add(index.scale(counter, _SIDE), lane)
+            index.add(index.scale(counter, self.edge), lane)
             for counter, lane in zip(counters, lanes, strict=True)
         ]
 
     def sum(self, tiles: list[Node]) -> Body:
-        whole, rest = divmod(self.k.arg[1], _SIDE)
+        whole, rest = divmod(self.k.arg[1], self.edge)
         block = index.loop("ko", whole)
         body = loop(block, (*self.fill(tiles, block), *self.add()))
         if rest:
@@ -138,9 +153,9 @@ class _Tiling:
             self.factors, self.sides, tiles, self.shared, strict=True
         ):
             piece = index.loop(f"s{side.counter.arg[0]}", side.height)
-            row = index.add(index.scale(piece, _SIDE), index.floordiv(self.lane, _SIDE))
-            term = index.mod(self.lane, _SIDE)
-            k = index.add(index.scale(block, _SIDE), term)
+            row = index.add(index.scale(piece, self.edge), index.floordiv(self.lane, self.edge))
+            term = index.mod(self.lane, self.edge)
+            k = index.add(index.scale(block, self.edge), term)
             last = self.k.arg[1] - 1
             places = {
                 side.counter: index.add(index.scale(tile, side.width), row),
@@ -156,12 +171,12 @@ class _Tiling:
     def add(self) -> Body:
         """All products of one block, whose factors are read into registers first."""
         counters = self.results()
-        term = index.loop("ki", _SIDE)
+        term = index.loop("ki", self.edge)
         body: Body = ()
         factors = []
         for array, counter, at in zip(self.shared, counters, self.within(counters), strict=True):
             register = node(
-                ops.LOCAL, (), f"{array.arg}_k", array.dtype, (array.shape[0] // _SIDE,)
+                ops.LOCAL, (), f"{array.arg}_k", array.dtype, (array.shape[0] // self.edge,)
             )
             body += self.unrolled([counter], (Assign(register, (counter,), read(array, at, term)),))
             factors.append(read(register, counter))

@@ -15,6 +15,7 @@ import numpy as np
 from gradlet.base import dtypes
 from gradlet.engine import trace
 from gradlet.nn.state.names import get_parameters
+from gradlet.runtime import device
 from gradlet.tensor.tensor import Tensor
 
 
@@ -57,16 +58,26 @@ def _norm(tensors: list[Tensor], order: float) -> Tensor:
     if not sizes:
         return Tensor(np.zeros((), dtype.numpy), device=tensors[0].device)
     # Squares in float64, where those of float32 do not overflow.
-    if order == 2:
-        parts = [(size := tensor.double()).mul(size).sum() for tensor in sizes]
-    elif math.isinf(order):
-        parts = [tensor.abs().max().double() for tensor in sizes]
-    else:
-        parts = [(tensor.double().abs() ** order).sum() for tensor in sizes]
+    wide = device.finest_float(sizes[0].device)
+    sizes = [tensor.cast(wide) for tensor in sizes]
     if math.isinf(order):
-        return _in_pairs(Tensor.maximum, parts).cast(dtype)
-    total = _in_pairs(operator.add, parts)
-    return (total.sqrt() if order == 2 else total ** (1 / order)).cast(dtype)
+        return _largest(sizes).cast(dtype)
+    if wide is dtypes.float64:
+        return _plain_norm(sizes, order).cast(dtype)
+    largest = _largest(sizes)
+    unit = ((largest > 0) & (largest < math.inf)).where(largest, 1.0)
+    return (_plain_norm([tensor / unit for tensor in sizes], order) * unit).cast(dtype)
+
+
+def _plain_norm(tensors: list[Tensor], order: float) -> Tensor:
+    if order == 2:
+        return _in_pairs(operator.add, [tensor.mul(tensor).sum() for tensor in tensors]).sqrt()
+    total = _in_pairs(operator.add, [(tensor.abs() ** order).sum() for tensor in tensors])
+    return total ** (1 / order)
+
+
+def _largest(tensors: list[Tensor]) -> Tensor:
+    return _in_pairs(Tensor.maximum, [tensor.abs().max() for tensor in tensors])
 
 
 def _in_pairs(combine: Callable[[Tensor, Tensor], Tensor], parts: list[Tensor]) -> Tensor:

@@ -8,7 +8,6 @@ integers are the adapter's own, or pairs where it has none. A check that fails l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +17,10 @@ from gradlet.base.target import Target
 from gradlet.ir import ops
 from gradlet.ir.node import Node
 from gradlet.lower import linear
-from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value
+from gradlet.lower.linear import Instruction, LinearProgram, Phase
 from gradlet.render import wgsl_pairs
-from gradlet.render.wgsl_rules import HELPERS, RULES, exact, helpers, literal, type_of
+from gradlet.render.wgsl_functions import called
+from gradlet.render.wgsl_rules import RULES, accumulations, exact, literal, type_of
 
 _ROUNDING = (ops.ADD, ops.SUB, ops.MUL, ops.DIV)
 _FEW = 64  # invocations of a workgroup, where they share nothing
@@ -56,6 +56,12 @@ def render(program: LinearProgram, target: Target) -> list[Shader]:
     return [_Shader(phase, target).shader() for phase in program.phases]
 
 
+def lacks(target: Target) -> tuple[DType, ...]:
+    """The dtypes in which an adapter cannot compute."""
+    wide = {"shader-f64", "shader-int64"} <= set(target.features.split(","))
+    return () if wide else (dtypes.float64,)
+
+
 def stored_bytes(dtype: DType) -> int:
     """Bytes that an element takes in memory."""
     return max(4, dtype.itemsize)
@@ -84,7 +90,7 @@ class _Shader:
         self.inside = [a for a in touched if a.op not in outside]
         self.checks = any(i.op is linear.CHECK for i in phase.instructions)
         self.pairs = "shader-int64" not in target.features
-        self.loose = _accumulations(phase.instructions)
+        self.loose = accumulations(phase.instructions)
 
     def shader(self) -> Shader:
         for i in self.phase.instructions:
@@ -94,9 +100,7 @@ class _Shader:
         groups = extent if shared else -(-extent // size)
         wide = min(groups, _MOST_GROUPS)
         body = "\n".join([*self.head(size, wide), *self.lines, "}"])
-        pairs = wgsl_pairs.HELPERS
-        known = pairs | HELPERS | pairs if self.pairs else HELPERS
-        text = "\n".join([*self.bindings(), *helpers(body, known), body, ""])
+        text = "\n".join([*self.bindings(), *called(body, self.pairs), body, ""])
         shape = (wide, -(-groups // wide))
         return Shader(text, tuple(self.bound), tuple(self.bound.values()), self.checks, shape)
 
@@ -182,7 +186,7 @@ class _Shader:
 
     def kind(self, dtype: DType) -> str:
         """What a value is in registers."""
-        if dtype is dtypes.float64 and (self.pairs or "shader-f64" not in self.target.features):
+        if dtype in lacks(self.target):
             raise TypeError(
                 f"{self.target.cpu} has no float64, for which WebGPU wants the features shader-f64 "
                 "and shader-int64. Use float32 here, or device='cpu'."
@@ -247,22 +251,6 @@ class _Shader:
             names[0] = exact(names[0], dtype)
         text = RULES[i.op](names, dtype, i.result, i)
         return exact(text, dtype) if rounds and i.result not in self.loose else text
-
-
-def _accumulations(instructions: Sequence[Instruction]) -> set[Value]:
-    """What is only added to an array, for which any order and rounding will do."""
-    made = {i.result: i for i in instructions if i.result is not None}
-    found: set[Value] = set()
-    for i in instructions:
-        total = made.get(i.args[1]) if i.op is linear.WRITE else None
-        if total is None or total.op is not ops.ADD:
-            continue
-        before, value = (made[a] for a in total.args)
-        if before.op is linear.READ and before.arg is i.arg:
-            found.add(i.args[1])
-            if value.op is ops.MUL:
-                found.add(total.args[1])
-    return found
 
 
 def _loaded(text: str, dtype: DType) -> str:

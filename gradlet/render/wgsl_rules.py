@@ -1,16 +1,16 @@
-"""The table of op -> WGSL expression, and the functions that such expressions call."""
+"""The table of op -> WGSL expression."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from string import Template
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import ops
+from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, Value
 
 _HALVES = (dtypes.float16, dtypes.bfloat16)
@@ -88,6 +88,22 @@ def exact(text: str, dtype: DType) -> str:
     bits of a number pass through words of data that happen to be 0.
     """
     return f"exact_{type_of(dtype)}({text})"
+
+
+def accumulations(instructions: Sequence[Instruction]) -> set[Value]:
+    """What is only added to an array, for which any order and rounding will do: not `exact`."""
+    made = {i.result: i for i in instructions if i.result is not None}
+    found: set[Value] = set()
+    for i in instructions:
+        total = made.get(i.args[1]) if i.op is linear.WRITE else None
+        if total is None or total.op is not ops.ADD:
+            continue
+        before, value = (made[a] for a in total.args)
+        if before.op is linear.READ and before.arg is i.arg:
+            found.add(i.args[1])
+            if value.op is ops.MUL:
+                found.add(total.args[1])
+    return found
 
 
 def _binary(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
@@ -215,122 +231,3 @@ RULES: dict[ops.Op, Rule] = {
     ops.CAST: _cast,
     ops.BITCAST: _bitcast,
 }
-
-
-# Functions, each put into the shaders whose text names it
-
-
-def _extreme_function(word: str, kind: str) -> str:
-    return (
-        f"fn {word}_{kind}(a: {kind}, b: {kind}) -> {kind} {{ "
-        f"if (!is_number_{kind}(a)) {{ return a; }} if (!is_number_{kind}(b)) {{ return b; }} "
-        f"return {word}(a, b); }}"
-    )
-
-
-def _divisions(kind: str) -> dict[str, str]:
-    zero = f"{kind}(nothing.x)"
-    head = f"(a: {kind}, b: {kind}) -> {kind} {{ if (b == {zero}) {{ return {zero}; }}"
-    if kind[0] == "u":
-        return {
-            f"floordiv_{kind}": f"fn floordiv_{kind}{head} return a / b; }}",
-            f"mod_{kind}": f"fn mod_{kind}{head} return a % b; }}",
-        }
-    one = f"{kind}(1)"
-    differs = f"(r != {zero}) && ((r < {zero}) != (b < {zero}))"
-    return {
-        f"floordiv_{kind}": f"fn floordiv_{kind}{head} if (b == -{one}) {{ return -a; }} "
-        f"let r = a % b; return a / b - select({zero}, {one}, {differs}); }}",
-        f"mod_{kind}": f"fn mod_{kind}{head} if (b == -{one}) {{ return {zero}; }} "
-        f"let r = a % b; return r + select({zero}, b, {differs}); }}",
-    }
-
-
-_FLOAT_MOD = Template("""fn mod_$real(a: $real, b: $real) -> $real {
-  let r = remainder_$real(a, b);
-  if (r == $real()) { return copysign_$real($real(), b); }
-  return select(r, r + b, (r < $real()) != (b < $real()));
-}
-fn copysign_$real(size: $real, sign: $real) -> $real {
-  return bitcast<$real>(bitcast<$word>(size) | (bitcast<$word>(sign) & ~$mask));
-}
-fn remainder_$real(a: $real, b: $real) -> $real {
-  let x = bitcast<$word>(a) & $mask;
-  let y = bitcast<$word>(b) & $mask;
-  if (y == $word() || x >= $inf || y > $inf) { return bitcast<$real>($nan | $word(nothing.x)); }
-  if (x < y) { return a; }
-  let lead = $word(1) << ${fraction}u;
-  var e = max(x >> ${fraction}u, $word(1));
-  let last = max(y >> ${fraction}u, $word(1));
-  var m = select(x, (x & (lead - $word(1))) | lead, x >= lead);
-  let divisor = select(y, (y & (lead - $word(1))) | lead, y >= lead);
-  for (; e > last; e -= $word(1)) { m = (m % divisor) << 1u; }
-  let size = $real(m % divisor) / $real(lead);
-  return copysign_$real(size * bitcast<$real>(last << ${fraction}u), a);
-}""")
-_IS_NUMBER = Template("""fn is_number_$real(x: $real) -> bool {
-  return (bitcast<$word>(x) & $mask) <= $inf;
-}""")
-_EXACT = Template("""fn exact_$real(x: $real) -> $real {
-  return bitcast<$real>(bitcast<$word>(x) ^ $word(nothing.y));
-}""")
-_FORMS = {
-    "f32": {
-        "real": "f32", "word": "u32", "fraction": 23, "mask": "0x7fffffffu",
-        "inf": "0x7f800000u", "nan": "0x7fc00000u",
-    },
-    "f64": {
-        "real": "f64", "word": "u64", "fraction": 52, "mask": "0x7ffffffffffffffflu",
-        "inf": "0x7ff0000000000000lu", "nan": "0x7ff8000000000000lu",
-    },
-}  # fmt: skip
-
-
-def _float_functions(kind: str) -> dict[str, str]:
-    return {
-        f"mod_{kind}": _FLOAT_MOD.substitute(_FORMS[kind]),
-        f"max_{kind}": _extreme_function("max", kind),
-        f"min_{kind}": _extreme_function("min", kind),
-        f"exact_{kind}": _EXACT.substitute(_FORMS[kind]),
-        f"is_number_{kind}": _IS_NUMBER.substitute(_FORMS[kind]),
-    }
-
-
-# Those that others call stand behind them.
-HELPERS = {
-    "check(": """fn check(i: i32, size: i32) -> i32 {
-  if (i >= 0 && i < size) { return i; }
-  if (atomicExchange(&status[0], 1u) == 0u) {
-    atomicStore(&status[1], bitcast<u32>(i));
-    atomicStore(&status[2], u32(size));
-  }
-  return 0;
-}""",
-    **{k: v for kind in _FORMS for k, v in _float_functions(kind).items()},
-    **{k: v for kind in ("i32", "u32", "i64", "u64") for k, v in _divisions(kind).items()},
-    "to_bfloat": """fn to_bfloat(x: f32) -> u32 {
-  let b = bitcast<u32>(x);
-  if ((b & 0x7fffffffu) > 0x7f800000u) { return (b >> 16u) | 0x40u; }
-  return (b + 0x7fffu + ((b >> 16u) & 1u)) >> 16u;
-}""",
-    "to_half": """fn to_half(x: f32) -> u32 {
-  let b = bitcast<u32>(x);
-  let sign = (b >> 16u) & 0x8000u;
-  let a = b & 0x7fffffffu;
-  if (a > 0x7f800000u) { return sign | 0x7e00u; }
-  if (a >= 0x477ff000u) { return sign | 0x7c00u; }
-  if (a < 0x38800000u) { return sign | (bitcast<u32>(abs(x) + 0.5) - 0x3f000000u); }
-  let r = a - 0x38000000u;
-  return sign | ((r + 0xfffu + ((r >> 13u) & 1u)) >> 13u);
-}""",
-}
-
-
-def helpers(text: str, known: Mapping[str, str]) -> list[str]:
-    """The functions that a shader calls, and those that they call, of those that are known."""
-    used: list[str] = []
-    for name, function in known.items():
-        if name in text:
-            used.append(function)
-            text += function
-    return used

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir.node import Node
 
@@ -45,6 +46,13 @@ class Sharing(Device, Protocol):
     def view(self, memory: Any, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         """An array that is that memory."""
         ...
+
+
+@runtime_checkable
+class Lacking(Device, Protocol):
+    """A device that keeps arrays of some dtypes but does not compute with them."""
+
+    lacks: Container[DType]
 
 
 @runtime_checkable
@@ -127,6 +135,13 @@ def get_device(name: str) -> Device:
         # One device however it is called.
         found = _devices[name] = _devices.setdefault(opened.name, opened)
     return found
+
+
+def finest_float(name: str) -> DType:
+    """What counts without losing digits on a device: float64, or float32 where it lacks that."""
+    device = get_device(name)
+    lacking = isinstance(device, Lacking) and dtypes.float64 in device.lacks
+    return dtypes.float32 if lacking else dtypes.float64
 
 
 def _open(name: str) -> Device:

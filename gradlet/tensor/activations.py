@@ -27,6 +27,8 @@ class Activations(Formulas):
 
     def hardtanh(self, min_val: float = -1.0, max_val: float = 1.0) -> Self:
         """x kept within [min_val, max_val]; the gradient at the bounds is 0."""
+        if self.dtype.is_int:
+            min_val, max_val = int(min_val), int(max_val)
         capped = (self >= max_val).where(max_val, self)
         return (self <= min_val).where(min_val, capped)
 

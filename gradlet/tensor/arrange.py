@@ -140,12 +140,8 @@ class Arrange(Padding):
         """
         first, second = self._axes((dim1, dim2), "diagonal")
         rest = [axis for axis in range(self.ndim) if axis not in (first, second)]
-        x = self.permute(*rest, first, second)
-        *lead, rows, columns = x.shape
-        span = diagonal_span(rows, columns, offset)
-        flat = x.reshape(*lead, rows * columns)
-        spans = (*((0, extent, 1) for extent in lead), span)
-        return flat._view((build.slice_, spans))
+        span = diagonal_span(self.shape[first], self.shape[second], offset)
+        return self._view((build.permute, (*rest, first, second)), (sharing.diagonal, span))
 
     def diag_embed(self, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Self:
         """Zeros with the last axis of `self` on the diagonal of two new axes."""

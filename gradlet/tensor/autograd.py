@@ -162,10 +162,13 @@ class Autograd(Hooked):
     def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Self:
         """On another device, or as another dtype, as in `x.to("numpy")` and `x.to(float32)`.
 
+        `x.to(y)` takes both from a tensor.
         Another device gives a new leaf: no gradient flows from one device to another.
         """
         for target in targets:
-            if isinstance(target, str) and not _names_dtype(target):
+            if isinstance(target, Core):
+                device, dtype = target.device, target.dtype
+            elif isinstance(target, str) and not names_dtype(target):
                 device = target
             elif target is not None:
                 dtype = target
@@ -328,6 +331,7 @@ def _after_hooks(leaf: Core, given: Node) -> Node:
     return leaf.hooks.replaced(given) if leaf.hooks is not None and leaf.is_leaf else given
 
 
-def _names_dtype(text: str) -> bool:
+def names_dtype(text: str) -> bool:
+    """Whether it is the name of a dtype rather than that of a device."""
     kinds = ("float", "fp8", "bfloat", "half", "double", "int", "uint", "long", "bool")
     return text.startswith(kinds)

@@ -20,7 +20,7 @@ import numpy as np
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.base.settings import device_name
-from gradlet.engine.realize import holders
+from gradlet.engine.realize import hold
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
@@ -93,7 +93,7 @@ class Core(metaclass=Switches):
         cell.hooks = None
         cell.requires_grad = requires_grad
         cell.share = None
-        holders.add(cell)
+        hold(cell)
         return cell
 
     def _result(self, made: Node) -> Self:
@@ -107,7 +107,7 @@ class Core(metaclass=Switches):
         cell.hooks = None
         cell.requires_grad = None
         cell.share = None
-        holders.add(cell)
+        hold(cell)
         return cell
 
     def _changed(self, made: Node) -> Self:
@@ -320,8 +320,10 @@ def _common_dtype(a: Node, b: Node) -> DType:
     return dtypes.promote(a.dtype, b.dtype)
 
 
-def shape_argument(shape: Sequence[Any]) -> Shape:
-    """A shape given as `f(2, 3)`, `f((2, 3))` or `f([2, 3])`."""
+def shape_argument(shape: Sequence[Any], by_name: Any = None) -> Shape:
+    """A shape given as `f(2, 3)`, `f((2, 3))`, `f([2, 3])` or by a name, as `f(size=(2, 3))`."""
+    if by_name is not None:
+        shape = (by_name,)
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = shape[0]
     for extent in shape:
@@ -353,6 +355,8 @@ def as_array(data: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
         raise ValueError(
             f"Tensor: the data is not a rectangular array of numbers ({error})"
         ) from None
+    if array.dtype.kind == "O" and isinstance(data, int):
+        raise OverflowError(f"Tensor: {data} does not fit 64 bits")
     if array.dtype.kind in "OSUMm":
         raise TypeError(
             f"Tensor: cannot hold data of type {_first_leaf(data).__class__.__name__}; give "

@@ -1,4 +1,4 @@
-"""Search in sorted rows, and counting: unique, bincount and histograms.
+"""Search in sorted rows, and counting: unique, one_hot, bincount and histograms.
 
 Where the shape of a result depends on values, these are computed at once.
 """
@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from gradlet.base import dtypes
-from gradlet.ir import build
+from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import from_numpy
 from gradlet.runtime.device import get_device
@@ -25,12 +25,21 @@ class Counting(Order):
 
     # Search
 
-    def searchsorted(self, values: Any, right: bool = False, side: str | None = None) -> Self:
+    def searchsorted(
+        self,
+        values: Any,
+        right: bool = False,
+        side: str | None = None,
+        sorter: Self | None = None,
+        out_int32: bool = False,
+    ) -> Self:
         """Where in the sorted last axis of `self` each of `values` would be put in (int64).
 
         Args:
             values: any shape if `self` has one axis; else the leading axes are those of `self`.
             right: behind elements that equal it, rather than before them; as side="right".
+            sorter: the indices that sort the last axis, as argsort() gives them.
+            out_int32: int32 as the result's dtype.
 
         >>> from gradlet import Tensor
         >>> Tensor([1, 3, 5]).searchsorted(Tensor([3, 4])).tolist()
@@ -39,7 +48,7 @@ class Counting(Order):
         if side not in (None, "left", "right") or (side == "left" and right):
             raise ValueError(f"searchsorted: {side=} does not go with {right=}")
         wanted = self._values(values, "searchsorted")
-        edges = self.node
+        edges = (self if sorter is None else self.gather(-1, sorter)).node
         fits = edges.ndim == 1 or (edges.ndim > 1 and edges.shape[:-1] == wanted.shape[:-1])
         if not fits:
             raise ValueError(
@@ -49,14 +58,15 @@ class Counting(Order):
         dtype = dtypes.promote(edges.dtype, wanted.dtype)
         edges, wanted = (comparable(build.cast(x, dtype)) for x in (edges, wanted))
         which = "right" if right or side == "right" else "left"
-        return self._result(build.library("searchsorted", (which,), edges, wanted))
+        places = build.library("searchsorted", (which,), edges, wanted)
+        return self._result(build.cast(places, dtypes.int32 if out_int32 else dtypes.int64))
 
-    def bucketize(self, boundaries: Any, right: bool = False) -> Self:
+    def bucketize(self, boundaries: Any, right: bool = False, out_int32: bool = False) -> Self:
         """For each element the number of the interval between sorted `boundaries` (int64)."""
         edges = self._result(self._values(boundaries, "bucketize"))
         if edges.ndim != 1:
             raise ValueError(f"bucketize: boundaries have one axis, not shape {edges.shape}")
-        return edges.searchsorted(self, right)
+        return edges.searchsorted(self, right, out_int32=out_int32)
 
     def _values(self, given: Any, operation: str) -> Node:
         found = self._operand(given, operation)
@@ -121,6 +131,30 @@ class Counting(Order):
             made.append(none.scatter_add(0, row, number * 0 + 1)[:size])
         return tuple(made) if len(made) > 1 else made[0]
 
+    def one_hot(self, num_classes: int = -1) -> Self:
+        """A new last axis that holds 1 at the class and 0 elsewhere (int64).
+
+        Args:
+            num_classes: -1 computes `self` at once, and takes one more than the largest class.
+
+        Raises:
+            IndexError: a class outside [0, num_classes), when the result is computed.
+
+        >>> from gradlet import Tensor
+        >>> Tensor([0, 2]).one_hot(3).tolist()
+        [[1, 0, 0], [0, 0, 1]]
+        """
+        if not self.dtype.is_int:
+            raise TypeError(f"one_hot: classes must be integers, not {self.dtype.name}")
+        if num_classes == -1:
+            num_classes = int(self._known("one_hot without num_classes").max(initial=-1)) + 1
+        classes = build.iota(num_classes)
+        checked = build.gather(classes, (build.cast(self.node, dtypes.int64),))
+        shape = (*self.shape, num_classes)
+        wide = build.expand(build.reshape(checked, (*self.shape, 1)), shape)
+        hit = build.binary(ops.EQ, wide, build.expand(classes, shape))
+        return self._result(build.cast(hit, dtypes.int64))
+
     def bincount(self, weights: Self | None = None, minlength: int = 0) -> Self:
         """How often each whole number from 0 on occurs, or the sum of its `weights`.
 
@@ -164,7 +198,7 @@ class Counting(Order):
 
     def histogram(
         self,
-        bins: int,
+        bins: Any,
         range: tuple[float, float] | None = None,  # noqa: A002
         weight: Self | None = None,
         density: bool = False,
@@ -172,14 +206,43 @@ class Counting(Order):
         """How many elements lie in each of `bins` intervals, or their weights, and the edges.
 
         Args:
+            bins: how many intervals of equal width, or a tensor of increasing edges.
             range: where the intervals begin and end; the least and largest element if None.
             density: divide by the total and the width, so that the integral is 1.
+
+        >>> from gradlet import Tensor
+        >>> counts, edges = Tensor([1.0, 2.0, 2.5]).histogram(Tensor([0.0, 2.0, 3.0]))
+        >>> counts.tolist()
+        [1.0, 2.0]
         """
-        low, high = range or (0.0, 0.0)
-        counts, edges = self._histogram(bins, float(low), float(high), weight, "histogram")
+        if isinstance(bins, Counting):
+            if range is not None:
+                raise ValueError("histogram: edges say where the intervals are, range= not")
+            edges: Any = bins.cast(self.dtype)
+            counts = self._between(bins, weight)
+        else:
+            low, high = range or (0.0, 0.0)
+            counts, edges = self._histogram(bins, float(low), float(high), weight, "histogram")
         if density:
             counts = counts / counts.sum() / (edges[1:] - edges[:-1])
         return counts, edges
+
+    def _between(self, edges: Any, weight: Self | None) -> Self:
+        """How many elements lie between neighbouring edges, the last one with them."""
+        bins = edges.numel() - 1
+        if not self.dtype.is_float or edges.ndim != 1 or bins < 1:
+            raise ValueError(
+                f"histogram: counts floats between at least two edges along one axis, not "
+                f"{self.dtype.name} between edges of shape {edges.shape}"
+            )
+        given = self._result(build.full_like(self.node, 1)) if weight is None else weight
+        if given.shape != self.shape:
+            raise ValueError(f"histogram: weights of shape {given.shape}, not {self.shape}")
+        x = self._value().ravel()
+        inside = (x >= edges[0]) & (x <= edges[-1])
+        place = (edges._value().searchsorted(x, right=True) - 1).clamp(0, bins - 1)
+        none = self._result(build.const(0, self.dtype, (bins,)))
+        return none.scatter_add(0, place, inside.where(given._value().ravel().cast(x.dtype), 0))
 
     def _histogram(
         self, bins: int, low: float, high: float, weight: Self | None, operation: str

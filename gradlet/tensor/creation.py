@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
+import numpy as np
+
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
+from gradlet.base.settings import device_name
 from gradlet.ir import build
 from gradlet.ir.node import Node
+from gradlet.runtime.buffer import from_numpy
+from gradlet.runtime.device import finest_float, get_device
 from gradlet.tensor.core import (
     Scalar,
     Shape,
@@ -70,16 +75,21 @@ class Creation(Grids):
         stop: Scalar | None = None,
         step: Scalar = 1,
         *,
+        end: Scalar | None = None,
         dtype: Any = None,
         device: str | None = None,
         requires_grad: bool | None = None,
     ) -> Self:
         """start, start + step, ... below stop: int64 if all are ints, else floats.
 
+        `end` is PyTorch's name of `stop`.
+
         >>> from gradlet import Tensor
         >>> Tensor.arange(2, 8, 3).tolist()
         [2, 5]
         """
+        if end is not None:
+            stop = end
         if stop is None:
             start, stop = 0, start
         if step == 0:
@@ -91,8 +101,10 @@ class Creation(Grids):
             length = len(range(int(start), int(stop), int(step)))
         else:
             length = max(math.ceil((stop - start) / step), 0)
-        line = _ramp(length, start, step, natural if whole else dtypes.float64)
-        return cls._leaf(build.cast(line, wanted), device, requires_grad)
+        if whole:
+            line = build.cast(_ramp(length, start, step, natural), wanted)
+            return cls._leaf(line, device, requires_grad)
+        return cls._line(length, start, step, wanted, device, requires_grad)
 
     @classmethod
     def linspace(
@@ -102,8 +114,26 @@ class Creation(Grids):
         if steps < 1:
             raise ValueError(f"linspace: at least 1 step, not {steps}")
         step = (stop - start) / max(steps - 1, 1)
-        line = _ramp(steps, start, step, dtypes.float64)
-        return cls._leaf(build.cast(line, float_dtype(dtype)), **kwargs)
+        return cls._line(steps, start, step, float_dtype(dtype), **kwargs)
+
+    @classmethod
+    def _line(
+        cls,
+        length: int,
+        start: Scalar,
+        step: Scalar,
+        dtype: DType,
+        device: str | None = None,
+        requires_grad: bool | None = None,
+    ) -> Self:
+        """Evenly spaced floats, worked out in float64: by NumPy for devices that lack that."""
+        home = get_device(device or device_name())
+        if finest_float(home.name) is dtypes.float64:
+            line = _ramp(length, start, step, dtypes.float64)
+            return cls._leaf(build.cast(line, dtype), device, requires_grad)
+        array = np.arange(length, dtype=np.float64) * step + start
+        made = from_numpy(array.astype(dtype.numpy), dtype, home)
+        return cls.from_node(made, home.name, requires_grad)
 
     @classmethod
     def eye(cls, n: int, m: int | None = None, *, dtype: Any = None, **kwargs: Any) -> Self:

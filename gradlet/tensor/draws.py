@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from gradlet.base import dtypes
 from gradlet.ir import build
+from gradlet.runtime.device import finest_float
 from gradlet.tensor.names import Names
 
 _UNIFORM_IS_BELOW_ONE = 1 - 2.0**-50  # and times a total it is below that, however it is rounded
@@ -62,16 +63,17 @@ class Draws(Names):
                 f"multinomial: cannot draw {num_samples} of {self.shape[-1]}; draw at least 1, "
                 "and no more than there are unless replacement=True"
             )
-        weights = self._value().double()
+        wide = finest_float(self.device)
+        weights = self._value().cast(wide)
         if replacement:
             ends = weights.cumsum(-1)
             shape = (*self.shape[:-1], num_samples)
-            share = self.uniform(shape, dtype="float64", device=self.device)
+            share = self.uniform(shape, dtype=wide, device=self.device)
             drawn = share * _UNIFORM_IS_BELOW_ONE * ends[..., -1:]
             place = ends.searchsorted(drawn, right=True)
         else:
             # The first arrivals of processes with these rates (Efraimidis & Spirakis 2006).
-            share = self.uniform(self.shape, dtype="float64", device=self.device)
+            share = self.uniform(self.shape, dtype=wide, device=self.device)
             place = (weights / -(-share).log1p()).topk(num_samples)[1]
         needed = 1 if replacement else num_samples
         valid = ((weights >= 0) & (weights < math.inf)).all(-1, keepdim=True)

@@ -95,7 +95,9 @@ class Formulas(Special):
         """
         x, y, dtype = self._float_pair(other, "xlogy")
         nothing = x.eq(0) & y.isnan().logical_not()
-        return nothing.where(0.0, x * nothing.where(1.0, y).log()).cast(dtype)
+        product = x * (nothing & (y <= 0)).where(1.0, y).log()  # its derivative at x = 0 is log(y)
+        value = nothing.where(0.0, product)
+        return self._result(build.surrogate(value.node, product.node)).cast(dtype)
 
     @rounded_once
     def logit(self, eps: float | None = None) -> Self:
@@ -160,11 +162,11 @@ class Formulas(Special):
         >>> Tensor([12, -9, 0]).gcd(6).tolist()
         [6, 3, 6]
         """
-        a, b = (x.abs() for x in self._whole_pair(other, "gcd"))
+        a, b = self._whole_pair(other, "gcd")
         for _ in range(_euclid_steps(a.dtype.bits)):
             done = b.eq(0)
             a, b = done.where(a, b), a % b  # a % 0 is 0
-        return a
+        return a.abs()
 
     def lcm(self, other: Operand) -> Self:
         """The least common multiple of integers; not below 0."""

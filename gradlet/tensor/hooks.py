@@ -117,6 +117,8 @@ class Hooked(Values):
     def retain_grad(self) -> None:
         """Has backward() keep the gradient of this result in `.grad`, as it does for leaves.
 
+        After a write such as `y += 1` that is the gradient of what `y` holds then.
+
         >>> from gradlet import Tensor
         >>> x = Tensor([1.0, 2.0]); y = x * x; y.retain_grad()
         >>> loss = (y * 3).sum().backward(); y.grad.tolist()
@@ -129,6 +131,12 @@ class Hooked(Values):
     def retains_grad(self) -> bool:
         """Whether this is a result whose gradient backward() keeps."""
         return isinstance(self.node.arg, Hooks) and self.node.arg.retains
+
+    def _retain_like(self, before: Node) -> None:
+        """After a write: a result that kept its gradient keeps that of its new value."""
+        retained = isinstance(before.arg, Hooks) and before.arg.retains
+        if retained and not self.is_leaf and _differentiable(self.node):
+            self.retain_grad()
 
     def _own_hooks(self, operation: str) -> Hooks:
         if not self.dtype.is_float or self.requires_grad is False or not _differentiable(self.node):

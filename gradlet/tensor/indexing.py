@@ -233,25 +233,6 @@ class Indexing(Reduce):
         places[axis] = position
         return tuple(places)
 
-    def one_hot(self, num_classes: int) -> Self:
-        """A new last axis that holds 1 at the class and 0 elsewhere (int64).
-
-        Raises:
-            IndexError: a class outside [0, num_classes), when the result is computed.
-
-        >>> from gradlet import Tensor
-        >>> Tensor([0, 2]).one_hot(3).tolist()
-        [[1, 0, 0], [0, 0, 1]]
-        """
-        if not self.dtype.is_int:
-            raise TypeError(f"one_hot: classes must be integers, not {self.dtype.name}")
-        classes = build.iota(num_classes)
-        checked = build.gather(classes, (build.cast(self.node, dtypes.int64),))
-        shape = (*self.shape, num_classes)
-        wide = build.expand(build.reshape(checked, (*self.shape, 1)), shape)
-        hit = build.binary(ops.EQ, wide, build.expand(classes, shape))
-        return self._result(build.cast(hit, dtypes.int64))
-
 
 # Helpers
 

@@ -187,6 +187,7 @@ class InPlace(Autograd):
             )
         note_overwritten(self)
         self.node = made if grows or not self.is_leaf else self._leaf_node(made)
+        self._retain_like(own)
 
     def _leaf_node(self, made: Node) -> Node:
         """A leaf that `made` will fill."""

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, Self
 
+import numpy as np
+
 from gradlet.base import dtypes
+from gradlet.base.dtypes import DType
 from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
@@ -28,14 +31,14 @@ class Movement(Activations):
 
     __slots__ = ()
 
-    def reshape(self, *shape: Any) -> Self:
+    def reshape(self, *extents: Any, shape: Any = None) -> Self:
         """The same elements in row-major order; one extent may be -1, to be worked out.
 
         >>> from gradlet import Tensor
         >>> Tensor([1, 2, 3, 4]).reshape(2, -1).tolist()
         [[1, 2], [3, 4]]
         """
-        wanted = shape_argument(shape)
+        wanted = shape_argument(extents, shape)
         complete = _complete(wanted, self.numel())
         if complete is None:
             raise ValueError(
@@ -44,11 +47,20 @@ class Movement(Activations):
             )
         return self._view((build.reshape, complete))
 
-    view = reshape
+    def view(self, *shape: Any, size: Any = None) -> Self:
+        """`reshape`; of a dtype `bitcast`.
 
-    def expand(self, *shape: Any) -> Self:
+        >>> from gradlet import Tensor
+        >>> Tensor([1.0]).view("int32").tolist()
+        [1065353216]
+        """
+        if len(shape) == 1 and isinstance(shape[0], (str, type, DType, np.dtype)):
+            return self.bitcast(shape[0])
+        return self.reshape(*shape, shape=size)
+
+    def expand(self, *shape: Any, size: Any = None) -> Self:
         """Repeats axes of extent 1, and adds leading ones; -1 keeps an extent."""
-        wanted = shape_argument(shape)
+        wanted = shape_argument(shape, size)
         lead = len(wanted) - self.ndim
         filled = tuple(
             self.shape[axis - lead] if extent == -1 and axis >= lead else extent
@@ -63,9 +75,9 @@ class Movement(Activations):
             raise ValueError(f"expand: shape {self.shape} cannot be expanded to {wanted}")
         return self._view((build.expand, wanted))
 
-    def permute(self, *order: Any) -> Self:
+    def permute(self, *order: Any, dims: Any = None) -> Self:
         """Axis `i` of the result is axis `order[i]` of the source."""
-        axes = self._axes(shape_argument(order), "permute")
+        axes = self._axes(shape_argument(order, dims), "permute")
         if len(axes) != self.ndim:
             raise ValueError(f"permute: {axes} does not name each of {self.ndim} axes once")
         return self._view((build.permute, axes))
@@ -122,9 +134,9 @@ class Movement(Activations):
         axis = normal_axis(dim, self.ndim + 1, "unsqueeze")
         return self.reshape((*self.shape[:axis], 1, *self.shape[axis:]))
 
-    def flip(self, *axis: Any) -> Self:
+    def flip(self, *axis: Any, dims: Any = None) -> Self:
         """The order along the given axes reversed."""
-        return self._view((build.flip, self._axes(shape_argument(axis), "flip")))
+        return self._view((build.flip, self._axes(shape_argument(axis, dims), "flip")))
 
     # Cutting
 
@@ -169,30 +181,34 @@ class Movement(Activations):
         if chunks < 1:
             raise ValueError(f"chunk: at least 1 piece, not {chunks}")
         extent = self.shape[self._axis(dim, "chunk")]
-        return self.split(max(-(-extent // chunks), 1), dim)
+        return self.split(-(-extent // chunks) if extent else [0] * chunks, dim)
 
     # Joining
 
     def cat(self: Any, *others: Any, dim: int = 0) -> Any:
         """Tensors joined along an axis: `a.cat(b, c)` or `Tensor.cat([a, b, c])`.
 
+        Those of shape (0,) are left out, as in PyTorch.
+
         >>> from gradlet import Tensor
         >>> Tensor.cat([Tensor([1, 2]), Tensor([3])]).tolist()
         [1, 2, 3]
         """
-        first, nodes = _gather_operands(self, others, "cat")
-        axis = first._axis(dim, "cat")
+        anchor, nodes, dim = _gather_operands(self, others, dim, "cat")
+        nodes = [part for part in nodes if part.shape != (0,)] or nodes[:1]
+        first = nodes[0]
+        axis = normal_axis(dim, first.ndim, "cat")
         for part in nodes[1:]:
             rest = [a for a in range(first.ndim) if a != axis]
             if part.ndim != first.ndim or any(part.shape[a] != first.shape[a] for a in rest):
                 raise ValueError(
                     f"cat: shapes {first.shape} and {part.shape} differ outside of axis {axis}"
                 )
-        return first._result(_join(nodes, axis))
+        return anchor._result(_join(nodes, axis))
 
     def stack(self: Any, *others: Any, dim: int = 0) -> Any:
         """Tensors of one shape joined along a new axis: `Tensor.stack([a, b, c])`."""
-        first, nodes = _gather_operands(self, others, "stack")
+        first, nodes, dim = _gather_operands(self, others, dim, "stack")
         axis = normal_axis(dim, first.ndim + 1, "stack")
         for part in nodes[1:]:
             if part.shape != first.shape:
@@ -211,9 +227,9 @@ class Movement(Activations):
         repeated = tuple(count * extent for count, extent in zip(counts, extents, strict=True))
         return self.reshape(tuple(paired)).expand(tuple(spread)).reshape(repeated)._own()
 
-    def tile(self, *repeats: Any) -> Self:
+    def tile(self, *repeats: Any, dims: Any = None) -> Self:
         """`repeat`, where missing leading counts are 1."""
-        counts = shape_argument(repeats)
+        counts = shape_argument(repeats, dims)
         return self.repeat((1,) * (self.ndim - len(counts)) + counts)
 
     # Triangles
@@ -264,8 +280,12 @@ def pad_node(x: Node, widths: Sequence[tuple[int, int]], value: Any = 0) -> Node
     return build.where(inside, padded, filler)
 
 
-def _gather_operands(first: Any, others: Sequence[Any], operation: str) -> tuple[Any, list[Node]]:
-    """The first tensor, and the nodes of all of them in one dtype."""
+def _gather_operands(
+    first: Any, others: Sequence[Any], dim: int, operation: str
+) -> tuple[Any, list[Node], int]:
+    """The first tensor, the nodes of all of them in one dtype, and `dim`, also if behind a list."""
+    if isinstance(first, (list, tuple)) and len(others) == 1 and isinstance(others[0], int):
+        (dim,), others = others, []
     tensors = [*first, *others] if isinstance(first, (list, tuple)) else [first, *others]
     if not tensors or not all(isinstance(tensor, Core) for tensor in tensors):
         raise TypeError(f"{operation}: needs at least one tensor, and nothing but tensors")
@@ -273,7 +293,7 @@ def _gather_operands(first: Any, others: Sequence[Any], operation: str) -> tuple
     dtype = nodes[0].dtype
     for part in nodes[1:]:
         dtype = dtypes.promote(dtype, part.dtype)
-    return tensors[0], [build.cast(part, dtype) for part in nodes]
+    return tensors[0], [build.cast(part, dtype) for part in nodes], dim
 
 
 def _join(parts: Sequence[Node], axis: int) -> Node:

@@ -238,7 +238,10 @@ def _floor_quotient(a: Node, b: Node) -> Node:
     if a.dtype.is_int:
         return build.binary(ops.FLOORDIV, a, b)
     # (a - a % b) / b is whole but for rounding, where a / b might cross the next whole number.
-    near = build.div(build.sub(a, build.binary(ops.MOD, a, b)), b)
+    # A remainder of b is that of a finite number and an infinite b on the other side of zero.
+    rest = build.binary(ops.MOD, a, b)
+    near = build.div(build.sub(a, rest), b)
+    near = build.where(build.binary(ops.EQ, rest, b), build.full_like(a, -1), near)
     below = build.unary(ops.FLOOR, near)
     crossed = build.binary(ops.LT, build.full_like(a, 0.5), build.sub(near, below))
     whole = build.where(crossed, build.add(below, build.full_like(a, 1)), below)

@@ -56,12 +56,19 @@ class Reduce(Rearrange):
         return self._result(build.cast(total, wanted))
 
     @also_dim
-    def mean(self, axis: Axis = None, keepdim: bool = False) -> Self:
+    def mean(self, axis: Axis = None, keepdim: bool = False, dtype: Any = None) -> Self:
         """The mean, as floats; nan of no elements."""
         axes = self._axes(axis, "mean")
-        x = floating(self.node)
+        x = self._as_float(dtype, "mean")
         mean = mean_node(build.cast(x, _wide(x.dtype)), axes, keepdim)
         return self._result(build.cast(mean, x.dtype))
+
+    def _as_float(self, dtype: Any, operation: str) -> Node:
+        """In `dtype`, or else as `floating` has it."""
+        x = floating(self.node) if dtype is None else build.cast(self.node, dtypes.as_dtype(dtype))
+        if not x.dtype.is_float:
+            raise TypeError(f"{operation}: dtype must be a float, not {x.dtype.name}")
+        return x
 
     @also_dim
     def prod(self, axis: Axis = None, keepdim: bool = False, dtype: Any = None) -> Self:
@@ -214,13 +221,15 @@ class Reduce(Rearrange):
         return build.sub(wide, build.expand(largest, x.shape)), axes
 
     @also_dim
-    def softmax(self, axis: int = -1) -> Self:
-        """exp(x) over its sum along `axis`.
+    def softmax(self, axis: int = -1, dtype: Any = None) -> Self:
+        """exp(x) over its sum along `axis`, of x in `dtype` if that is given.
 
         >>> from gradlet import Tensor
         >>> Tensor([1000.0, 1000.0]).softmax().tolist()
         [0.5, 0.5]
         """
+        if dtype is not None:
+            return self.cast(dtype).softmax(axis)
         shifted, axes = self._shifted(axis, "softmax")
         powers = build.unary(ops.EXP, shifted)
         total = reduce_node(ops.ADD, powers, axes, keepdim=True)
@@ -229,8 +238,10 @@ class Reduce(Rearrange):
         return self._result(build.cast(share, floating(self.node).dtype))
 
     @also_dim
-    def log_softmax(self, axis: int = -1) -> Self:
+    def log_softmax(self, axis: int = -1, dtype: Any = None) -> Self:
         """log(softmax(x)) along `axis`, with no overflow and no log of 0."""
+        if dtype is not None:
+            return self.cast(dtype).log_softmax(axis)
         shifted, axes = self._shifted(axis, "log_softmax")
         total = reduce_node(ops.ADD, build.unary(ops.EXP, shifted), axes, keepdim=True)
         norm = build.expand(build.unary(ops.LOG, total), shifted.shape)
@@ -238,9 +249,11 @@ class Reduce(Rearrange):
 
     @also_dim
     def logsumexp(self, axis: Axis = None, keepdim: bool = False) -> Self:
-        """log(sum(exp(x))), with no overflow."""
-        axes = self._nonempty(axis, "logsumexp")
+        """log(sum(exp(x))), with no overflow; -inf of no elements."""
+        axes = self._axes(axis, "logsumexp")
         x = self._result(floating(self.node))
+        if x.numel() == 0:
+            return x.exp().sum(axes, keepdim).log()
         largest = x.max(axes, keepdim=True)
         finite = x._result(build.detach((abs(largest) == math.inf).where(0.0, largest).node))
         result = (x - finite).exp().sum(axes, keepdim=True).log() + finite

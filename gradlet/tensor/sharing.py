@@ -76,6 +76,11 @@ def window(x: Node, argument: tuple[int, int, int]) -> Node:
     return build.window(x, *argument)
 
 
+def diagonal(x: Node, span: tuple[int, int, int]) -> Node:
+    """The move of `diagonal`: a slice of the last two axes, joined into one."""
+    return build.slice_(_joined(x), _of_last_axis(x, span))
+
+
 def join(view: Member, source: Member, moves: tuple[Move, ...]) -> None:
     """Makes `view`, which `moves` have led to, share the elements of `source`.
 
@@ -202,6 +207,19 @@ def _overwrite_windows(x: Node, value: Node, argument: tuple[int, int, int]) -> 
     return build.where(inside, build.fold(value, axis, x.shape[axis], stride), x)
 
 
+def _overwrite_diagonal(x: Node, value: Node, span: tuple[int, int, int]) -> Node:
+    return build.reshape(overwrite(_joined(x), value, _of_last_axis(x, span)), x.shape)
+
+
+def _joined(x: Node) -> Node:
+    *lead, rows, columns = x.shape
+    return build.reshape(x, (*lead, rows * columns))
+
+
+def _of_last_axis(x: Node, span: tuple[int, int, int]) -> tuple[tuple[int, int, int], ...]:
+    return (*((0, extent, 1) for extent in x.shape[:-2]), span)
+
+
 # How each move is undone: (the elements before it, those after it, its argument).
 _BACK: dict[Callable[[Node, Any], Node], Callable[[Node, Node, Any], Node]] = {
     build.reshape: lambda x, value, _: build.reshape(value, x.shape),
@@ -214,6 +232,7 @@ _BACK: dict[Callable[[Node, Any], Node], Callable[[Node, Node, Any], Node]] = {
     build.bitcast: lambda x, value, _: build.bitcast(value, x.dtype),
     detach: lambda x, value, _: value,
     window: _overwrite_windows,
+    diagonal: _overwrite_diagonal,
 }  # fmt: skip
 
 
@@ -242,6 +261,9 @@ def _layout(family: Family, moves: Sequence[Move]) -> tuple[Shape, Shape] | None
             shape = build.window(build.const(0, dtypes.int64, shape), *argument).shape
             step = strides[axis]
             strides = (*strides[:axis], step * stride, *strides[axis + 1 :], step)
+        elif move is diagonal:
+            shape = (*shape[:-2], len(range(*argument)))
+            strides = (*strides[:-2], strides[-2] + strides[-1])
         elif move is build.reshape:
             found = _reshaped(shape, strides, argument)
             if found is None:

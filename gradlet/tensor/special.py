@@ -106,8 +106,8 @@ class Special(Trigonometry):
         size = negative.where(-self, self)
         positive = _lgamma_of_positive(size)
         x = negative.where(self, -0.5)
-        # gamma(x) gamma(-x) = -pi / (x sin(pi x))
-        mirrored = math.log(math.pi) - (x * x._sin_of_turns()).abs().log() - positive
+        # gamma(x) gamma(-x) = -pi / (x sin(pi x)), where the product may be too small to write
+        mirrored = math.log(math.pi) - x.abs().log() - x._sin_of_turns().abs().log() - positive
         poles = negative & (self == self.floor())
         return poles.where(math.inf, negative.where(mirrored, positive))
 

@@ -57,9 +57,9 @@ class Statistics(Attention):
         return self.isnan().where(0, self).sum(axis, keepdim, dtype)
 
     @also_dim
-    def nanmean(self, axis: Axis = None, keepdim: bool = False) -> Self:
+    def nanmean(self, axis: Axis = None, keepdim: bool = False, dtype: Any = None) -> Self:
         """The mean of what is not nan; nan if all of it is. Half floats add up in float32."""
-        x = self._result(floating(self.node))
+        x = self._result(self._as_float(dtype, "nanmean"))
         wide = x.float() if x.dtype.bits == 16 else x
         count = x.isnan().logical_not().sum(axis, keepdim)
         return (wide.nansum(axis, keepdim) / count.cast(wide.dtype)).cast(x.dtype)

@@ -6,11 +6,12 @@ from typing import Any
 
 from gradlet.base import dtypes
 from gradlet.base.settings import device_name
-from gradlet.engine.realize import holders
+from gradlet.engine.realize import hold
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
 from gradlet.runtime.device import Device, get_device
+from gradlet.tensor.autograd import names_dtype
 from gradlet.tensor.core import Core, as_array
 from gradlet.tensor.interop import Interop
 
@@ -39,6 +40,8 @@ class Tensor(Interop):
         dtype: Any = None,
         requires_grad: bool | None = None,
     ) -> None:
+        if device is not None:
+            _check_device(device)
         home = get_device(device or (data.device if isinstance(data, Core) else device_name()))
         wanted = None if dtype is None else dtypes.as_dtype(dtype)
         if isinstance(data, Interop):
@@ -57,7 +60,18 @@ class Tensor(Interop):
         self.hooks = None
         self.requires_grad = requires_grad
         self.share = None
-        holders.add(self)
+        hold(self)
+
+
+def _check_device(device: Any) -> None:
+    """Refuses what somebody may have meant for something else."""
+    if isinstance(device, (int, float)):
+        raise TypeError(
+            f"Tensor: the second argument names a device, and {device!r} does not. Put several "
+            "numbers into a list; for a tensor of a shape see Tensor.zeros and Tensor.empty"
+        )
+    if not isinstance(device, str) or names_dtype(device):
+        raise TypeError(f"Tensor: the second argument names a device; write dtype={device!r}")
 
 
 def _copied(source: Interop, home: Device, dtype: dtypes.DType | None) -> Node:

@@ -144,8 +144,9 @@ class Trigonometry(Elementwise):
         steep = height > width
         small, large = steep.where(width, height), steep.where(height, width)
         both_infinite = small.eq(math.inf) & large.eq(math.inf)
-        undefined = both_infinite | large.eq(0)
-        t = both_infinite.where(1.0, small) / undefined.where(1.0, large)
+        origin = large.eq(0) & small.eq(0)  # not so beside a nan
+        rise = both_infinite.where(1.0, origin.where(0.0, small))
+        t = rise / (both_infinite | large.eq(0)).where(1.0, large)
         angle = t.atan()
         angle = steep.where(_half_pi_less(angle), angle)
         return x.signbit().where(math.pi - angle, angle)._signed_as(y).cast(dtype)
@@ -157,11 +158,12 @@ class Trigonometry(Elementwise):
         """sqrt(self**2 + other**2), with no overflow on the way. The gradient at (0, 0) is 0."""
         a, b, dtype = self._float_pair(other, "hypot")
         a, b = a.abs(), b.abs()
+        infinite = a.eq(math.inf) | b.eq(math.inf)
+        a, b = infinite.where(1.0, a), infinite.where(1.0, b)
         swapped = a < b
         small, large = swapped.where(a, b), swapped.where(b, a)
         t = small / large.eq(0).where(1.0, large)
         result = large * (t.square() + 1.0).sqrt()
-        infinite = a.eq(math.inf) | b.eq(math.inf)
         return infinite.where(math.inf, result).cast(dtype)
 
 

@@ -125,7 +125,8 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     rules for forward mode would.
 
     Raises:
-        GradientError: a custom gradient inside is not linear in its cotangent.
+        GradientError: a gradient inside is not linear in its cotangent, as is that of eigh and
+            svd, or a custom one may be.
 
     >>> from gradlet import Tensor, jvp
     >>> y, slope = jvp(lambda x: x * x, (Tensor(3.0),), (Tensor(10.0),))
@@ -149,6 +150,10 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     return outputs.shown(), outputs.like(found)
 
 
+class NotLinearError(GradientError):
+    """A product with a Jacobian is not linear, and so has no transpose."""
+
+
 def push_forward(
     roots: Sequence[Node], sources: Sequence[Node], directions: Sequence[Node]
 ) -> list[Node | None]:
@@ -158,9 +163,9 @@ def push_forward(
     pairs = [(p, d) for p, d in zip(products, directions, strict=True) if p is not None]
     found = pull_back([p for p, _ in pairs], [d for _, d in pairs], cotangents)
     if set(cotangents) & set(topological([part for part in found if part is not None])):
-        raise GradientError(
-            "jvp: a custom gradient in the function is not linear in the gradient it is given, "
-            "and has no derivative in forward direction; use vjp or grad"
+        raise NotLinearError(
+            "jvp: a gradient in the function, that of eigh, svd or a custom one, is not linear in "
+            "the gradient it is given, and has no derivative in forward direction; use vjp or grad"
         )
     return found
 

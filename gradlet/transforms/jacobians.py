@@ -12,7 +12,15 @@ from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.tensor.nested import rebuild
 from gradlet.tensor.tensor import Tensor
-from gradlet.transforms.gradients import Argnums, Function, Inputs, Outputs, _like, push_forward
+from gradlet.transforms.gradients import (
+    Argnums,
+    Function,
+    Inputs,
+    NotLinearError,
+    Outputs,
+    _like,
+    push_forward,
+)
 from gradlet.transforms.vmap import pending
 
 
@@ -41,7 +49,17 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     >>> hessian(lambda x: (x * x * x).sum())(Tensor([1.0, 2.0])).tolist()
     [[6.0, 0.0], [0.0, 12.0]]
     """
-    return jacfwd(jacobian(f, argnums), argnums)
+    rows = jacobian(f, argnums)
+    forward, backward = jacfwd(rows, argnums), jacobian(rows, argnums)
+
+    @_like(f)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return forward(*args, **kwargs)
+        except NotLinearError:
+            return backward(*args, **kwargs)
+
+    return run
 
 
 def _jacobian(f: Function, argnums: Argnums, operation: str, blocks_of: Any) -> Function:

@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gradlet import Tensor
+from gradlet.base.target import Target
+from gradlet.engine.lowering import linear_program
 from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel
 from gradlet.lower import invocations, workgroups
@@ -28,6 +30,7 @@ from tests.lower.interpreter import outputs
 GPU = replace(
     TARGET, name="webgpu", vector_bytes=4, workgroup=256, shared_bytes=1 << 14, max_buffers=8
 )
+SMALL = replace(GPU, workgroup=4)
 EXTENT = st.integers(1, 9)
 SLOW = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -36,7 +39,6 @@ SLOW = settings(
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workgroups, "_SIDE", 2)
     monkeypatch.setattr(workgroups, "_HEIGHTS", (2, 1))
     for name, value in {"_BUSY": 12, "_SHORT": 4, "_LONG": 6, "_FEW": 2}.items():
         monkeypatch.setattr(invocations, name, value)
@@ -46,11 +48,11 @@ def kernels(*tensors: Tensor) -> list[Kernel]:
     return [step.kernel for step in schedule(*graph(*tensors), cache_bytes=0).steps]
 
 
-def check(*tensors: Tensor) -> str:
+def check(*tensors: Tensor, target: Target = GPU) -> str:
     """All kernels of some tensors of integers; their loops as text."""
     texts = []
     for kernel in kernels(*tensors):
-        body = lower(kernel, GPU)
+        body = lower(kernel, target)
         verify_loops(body)
         texts.append(show(body))
         expected = outputs(kernel, loops_of_kernel(kernel))
@@ -68,18 +70,34 @@ def whole(*shape: int) -> Tensor:
 @SLOW
 def test_products(m: int, k: int, n: int, turned: bool) -> None:
     a = whole(k, m).transpose(0, 1) if turned else whole(m, k)
-    check((a @ whole(k, n)) * 2 + whole(n))
+    check((a @ whole(k, n)) * 2 + whole(n), target=SMALL)
 
 
 @pytest.mark.usefixtures("small")
 def test_products_in_tiles() -> None:
-    assert "invocation" in check(whole(2, 9, 5) @ whole(2, 5, 7))
+    assert "invocation" in check(whole(2, 9, 5) @ whole(2, 5, 7), target=SMALL)
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolutions(stride: int) -> None:
-    assert "invocation" in check(whole(2, 2, 5, 6).conv2d(whole(3, 2, 3, 3), stride=stride))
+    product = whole(2, 2, 5, 6).conv2d(whole(3, 2, 3, 3), stride=stride)
+    assert "invocation" in check(product, target=SMALL)
+
+
+def test_the_target_decides_on_the_tile() -> None:
+    product = leaf(64, 32) @ leaf(32, 64)
+    (kernel,) = kernels(product)
+    for workgroup, shared, tile in (
+        (256, 1 << 14, "rows[64, 16]"), (256, 1 << 12, "rows[32, 16]"),
+        (300, 1 << 11, "rows[16, 16]"), (64, 1 << 14, "rows[32, 8]"),
+        (256, 1 << 10, None), (1, 1 << 14, None),
+    ):  # fmt: skip
+        target = replace(GPU, workgroup=workgroup, shared_bytes=shared)
+        program = linear_program(kernel, target)
+        shared_arrays = [a for a in program.scratch if a.op is ops.PRIVATE]
+        shown = [f"{a.arg}{list(a.shape)}" for a in shared_arrays]
+        assert (tile in shown) if tile else not shown
 
 
 @pytest.mark.usefixtures("small")

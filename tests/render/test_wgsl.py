@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gradlet.base import dtypes
 from gradlet.base.target import Target
 from gradlet.engine.lowering import linear_program
-from gradlet.engine.shaders import shaders_of
+from gradlet.ir.kernel import Kernel
 from gradlet.render import wgsl
 from gradlet.render.wgsl import Shader
 from gradlet.render.wgsl_rules import literal
@@ -27,10 +27,14 @@ TARGET = Target(
 )  # fmt: skip
 
 
+def render(kernel: Kernel, target: Target = TARGET) -> list[Shader]:
+    return wgsl.render(linear_program(kernel, target), target)
+
+
 def shaders(*tensors: object, target: Target = TARGET) -> list[Shader]:
     limit = Limit(target.max_buffers - 2, target.binding_bytes)
     plan = schedule(*graph(*tensors), cache_bytes=0, limit=limit)
-    return [s for step in plan.steps for s in shaders_of(step.kernel, target)]
+    return [s for step in plan.steps for s in render(step.kernel, target)]
 
 
 def test_a_map_has_one_invocation_a_result() -> None:

@@ -38,6 +38,12 @@ def test_division_modes(mode: Any) -> None:
           grad=False)  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_floor_division_by_infinity(kind: Any) -> None:
+    a = np.array([1, -1, 3, -3, 0, 5, np.inf], kind)[:, None]
+    check(lambda a, b: a // b, None, a, np.array([np.inf, -np.inf, 2], kind), grad=False, atol=0)
+
+
 def test_alpha() -> None:
     check(lambda a, b: a.add(b, alpha=2) - a.sub(b, alpha=-0.5), None, floats(3), floats(3, seed=1))
 

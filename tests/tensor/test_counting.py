@@ -21,6 +21,11 @@ def test_search(right: bool) -> None:
     check(lambda e, x: e.searchsorted(x, **flags), lambda e, x: search(e, x, **flags), edges[0], x)
     check(lambda x, e: x.bucketize(e, **flags), lambda x, e: torch.bucketize(x, e, **flags),
           x, edges[1])  # fmt: skip
+    mixed, order = edges[:, ::-1].copy(), np.argsort(edges[:, ::-1], 1)
+    check(lambda e, x, o: e.searchsorted(x, sorter=o, out_int32=True),
+          lambda e, x, o: search(e, x, sorter=o, out_int32=True), mixed, x, order)  # fmt: skip
+    check(lambda x, e: x.bucketize(e, out_int32=True),
+          lambda x, e: torch.bucketize(x, e, out_int32=True), x, edges[1])  # fmt: skip
     with pytest.raises(ValueError, match="do not go with sorted rows"):
         Tensor(edges).searchsorted(Tensor(x[:2]))
 
@@ -64,6 +69,17 @@ def test_a_recorded_step_needs_the_size_of_unique() -> None:
         Tensor([[1, 2]]).unique(dim=0, size=3)
 
 
+def test_one_hot() -> None:
+    x = integers(3, 2, low=0, high=5)
+    one_hot = torch.nn.functional.one_hot
+    check(lambda x: x.one_hot(), lambda x: one_hot(x), x)
+    check(lambda x: x.one_hot(7), lambda x: one_hot(x, 7), x)
+    with pytest.raises(JitError, match="without num_classes"):
+        jit(lambda x: x.one_hot())(Tensor([1, 2]))
+    with pytest.raises(IndexError):
+        Tensor([3]).one_hot(2).numpy()
+
+
 def test_bincount() -> None:
     x = integers(20, low=0, high=6)
     check(lambda x: x.bincount(), None, x)
@@ -90,3 +106,19 @@ def test_histograms() -> None:
             )  # fmt: skip
     with pytest.raises(ValueError, match="not finite"):
         Tensor([1.0, np.inf]).histc(3).numpy()
+
+
+@pytest.mark.parametrize("density", [False, True])
+def test_histograms_between_edges(density: bool) -> None:
+    x, edges, weight = floats(50), np.float32([-1, 0, 0.25, 2]), floats(50, low=0, seed=1)
+    x[:5] = [-1, 0, 2, 2.1, np.nan]
+    for part in (0, 1):
+        check(
+            lambda x, e, w, p=part: x.histogram(e, weight=w, density=density)[p],
+            lambda x, e, w, p=part: torch.histogram(x, e, weight=w, density=density)[p],
+            x, edges, weight, grad=False,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="at least two edges"):
+        Tensor(x).histogram(Tensor([1.0]))
+    with pytest.raises(ValueError, match="range= not"):
+        Tensor(x).histogram(Tensor(edges), range=(0, 1))

@@ -67,6 +67,7 @@ def test_data_is_copied() -> None:
         ([1j], None, TypeError, "complex"),
         ([300], "uint8", OverflowError, "300"),
         ([2**70], None, TypeError, "int"),
+        (2**70, None, OverflowError, "64 bits"),
         ([1], "int7", TypeError, "int7"),
     ],
 )
@@ -78,6 +79,11 @@ def test_bad_data(data: Any, dtype: Any, error: type[Exception], words: str) -> 
 def test_by_shape() -> None:
     assert Tensor.zeros(2, 3).tolist() == [[0] * 3] * 2
     assert Tensor.ones((2,), dtype="int8").dtype is dtypes.int8
+    assert Tensor.arange(1, end=5, step=2).tolist() == [1, 3]
+    assert Tensor([1.5]).to(Tensor([1], device="numpy")).device == "numpy"
+    assert Tensor([1.5]).to(Tensor([1])).dtype is dtypes.int64
+    assert Tensor.empty(2, 0, dtype="int8").dtype is dtypes.int8
+    assert Tensor.empty(2, 3).shape == Tensor.empty((2, 3)).shape == (2, 3)
     assert Tensor.full(3, 2.5).tolist() == [2.5] * 3
     assert Tensor.full((), True).item() is True
     assert Tensor.eye(2, 3).tolist() == [[1, 0, 0], [0, 1, 0]]
@@ -131,6 +137,11 @@ def test_copies() -> None:
 def test_unknown_device() -> None:
     with pytest.raises(ValueError, match=r"unknown device 'warp'.*numpy"):
         Tensor([1.0], device="warp")
+    with pytest.raises(TypeError, match=r"names a device, and 3 does not.*Tensor.zeros"):
+        Tensor(2, 3)  # type: ignore[arg-type]
+    for other in ("float32", np.float32):
+        with pytest.raises(TypeError, match="write dtype="):
+            Tensor([1.0], other)  # type: ignore[arg-type]
 
 
 def test_other_names_of_dtypes() -> None:

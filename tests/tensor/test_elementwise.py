@@ -347,6 +347,9 @@ def test_closeness() -> None:
     assert nan.allclose(nan, equal_nan=True) and not nan.allclose(nan)
     assert x.equal(Tensor([1, np.inf, -0.0])) and not x.equal(x[:2]) and not nan.equal(nan)
     assert not Tensor([1e38]).isclose(Tensor([np.inf])).item()
+    check(lambda a, b: a.isclose(b), None, np.array([True, False]), np.array([True, True]))
+    near = Tensor([3], dtype="uint8").isclose(Tensor([5], dtype="uint8"), rtol=0, atol=2)
+    assert near.item()
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int32, np.uint8, np.bool_])
@@ -393,3 +396,12 @@ def test_half_floats_round_once(name: str, kind: Any) -> None:
 def test_errors(action: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         action()
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64])
+def test_integers_stay_integers(kind: Any) -> None:
+    x = np.array([0, 3, 6, 9, 127], kind)
+    check(lambda x: x.relu6(), F.relu6, x)
+    check(lambda x: x.hardtanh(2, 5), lambda x: F.hardtanh(x, 2, 5), x)
+    check(lambda x: x.square(), None, x)
+    check(lambda x: x.square(), None, x > 3)

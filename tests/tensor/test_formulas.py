@@ -71,10 +71,13 @@ def test_the_gradient_goes_to_the_one_that_is_taken(name: str) -> None:
 
 
 def test_xlogy_at_zero() -> None:
-    x, y = Tensor([0.0, 0.0, 0.0]), Tensor([0.0, INF, 2.0])
-    x.xlogy(y).sum().backward()
-    assert x.grad is not None and x.grad.tolist() == [0, 0, 0]
-    assert y.grad is not None and y.grad.tolist() == [0, 0, 0]
+    """The derivative along x is log(y) also there, and 0 where that does not exist."""
+    x, y = np.float32([0, 0, 0, -0.0, 0, 2]), np.float32([0.5, 3, INF, 7, -1, 2])
+    check(lambda x, y: x.xlogy(y), None, x, y, finite_difference=False)
+    origin, zero = Tensor([0.0]), Tensor([0.0])
+    origin.xlogy(zero).backward()
+    assert origin.grad is not None and zero.grad is not None
+    assert (origin.grad.item(), zero.grad.item()) == (0, 0)
     check(lambda x: x.xlogy(2.5), None, floats(4))
 
 
@@ -174,3 +177,13 @@ def test_other_floats(dtype: str) -> None:
         np.testing.assert_allclose(
             made.double().numpy(), known.double().numpy(), tolerance, tolerance, err_msg=name
         )
+
+
+@pytest.mark.parametrize("name", ["gcd", "lcm"])
+def test_divisors_of_every_int8(name: str) -> None:
+    """Of -128 too, whose absolute value int8 does not have."""
+    x = np.arange(-128, 128, dtype=np.int8)
+    known = getattr(np, name)(x[:, None].astype(np.int64), x.astype(np.int64))
+    got = getattr(Tensor(x)[:, None], name)(Tensor(x)).numpy()
+    fits = known < 128
+    np.testing.assert_array_equal(got[fits], known[fits])

@@ -187,6 +187,25 @@ def test_retaining() -> None:
         assert y.grad is not None and y.grad.tolist() == [times, times]
 
 
+def retained_through_writes(x: Any) -> list[Any]:
+    y = x * 2
+    y.register_hook(twice)
+    y.retain_grad()
+    y *= x
+    y[0] = 5.0
+    (y * y).sum().backward()
+    return [x.grad, y.grad]
+
+
+def test_a_result_retains_its_gradient_when_it_is_written() -> None:
+    ours, theirs = both([1.5, -2.0, 0.5])
+    agree(*zip(retained_through_writes(ours), retained_through_writes(theirs), strict=True))
+    y = Tensor([1.0]) * 2
+    y.retain_grad()
+    y.fill_(3.0)
+    assert not y.retains_grad
+
+
 def test_gradient_calls_hooks() -> None:
     x = Tensor([1.0, 2.0])
     x.register_hook(twice)
@@ -259,6 +278,7 @@ def test_jit_refuses_hooks_of_arguments() -> None:
 
 def test_a_leaf_keeps_its_hooks_when_it_is_written() -> None:
     x = Tensor([1.0], requires_grad=True)
+    assert x.hooks is None
     x.register_hook(twice)
     x.assign(Tensor([3.0]))
     (x * x).sum().backward()

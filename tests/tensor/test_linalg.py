@@ -75,6 +75,7 @@ def test_decompositions(shape: tuple[int, ...]) -> None:
     check(lambda a: a.qr().Q, lambda a: torch.linalg.qr(a).Q, a, atol=1e-4)
     check(lambda a: a.qr().R, lambda a: torch.linalg.qr(a).R, a, atol=1e-4)
     check(lambda a: a.matrix_rank(), torch.linalg.matrix_rank, a)
+    check(lambda a: a.matrix_rank(), torch.linalg.matrix_rank, a[:0])
     check(lambda a: a.cond(), torch.linalg.cond, a, rtol=1e-3)
 
 

@@ -187,3 +187,32 @@ def test_every_few_elements(count: int, kind: Any) -> None:
 def test_errors(action: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         action(Tensor(X))
+
+
+def test_joining_as_pytorch_does() -> None:
+    """The axis behind a list, and nothing of what has the shape (0,)."""
+    x, nothing = floats(2, 3), np.zeros(0, np.float32)
+    for name in ("cat", "stack"):
+        join, known = getattr(Tensor, name), getattr(torch, name)
+        check(lambda x, j=join: j([x, x], 1), lambda x, k=known: k([x, x], 1), x)
+    for parts in ([nothing, x, x], [nothing, nothing]):
+        check(lambda *p: Tensor.cat(list(p)), lambda *p: torch.cat(p), *parts, grad=False)
+    assert [part.shape for part in Tensor(x)[:0].chunk(2)] == [(0, 3), (0, 3)]
+
+
+def test_view_of_a_dtype() -> None:
+    x = Tensor([1.0, -2.0], requires_grad=False)
+    bits = x.view("int32")
+    assert bits.tolist() == np.float32([1, -2]).view(np.int32).tolist()
+    bits[0] = 0
+    assert x.tolist() == [0.0, -2.0]
+    with pytest.raises(ValueError, match="differ in width"):
+        x.view(np.float64)
+
+
+def test_pytorchs_names_of_arguments() -> None:
+    x = floats(3, 4)
+    check(lambda x: x.view(size=(4, 3)), None, x)
+    check(lambda x: x.reshape(shape=(2, -1)), None, x)
+    check(lambda x: x.permute(dims=(1, 0)).flip(dims=(0,)), None, x)
+    check(lambda x: x.tile(dims=(2, 1)) * x[:1].expand(size=(6, 4)), None, x)

@@ -95,6 +95,8 @@ def test_nothing_to_reduce() -> None:
     check(lambda x: x.prod(0), None, empty, grad=False)
     check(lambda x: x.mean(0), None, empty, grad=False)
     check(lambda x: x.sum(1), None, empty, grad=False)
+    check(lambda x: x.logsumexp(0), None, empty, grad=False)
+    check(lambda x: x.logsumexp((0, 1), True), None, empty, grad=False)
     with pytest.raises(ValueError, match=r"max: shape \(0, 3\) has no element"):
         Tensor(empty).max(0)
 
@@ -230,3 +232,22 @@ def test_positions_in_every_dtype(kind: Any) -> None:
             wide = rows.astype(np.float64 if dtype.is_float else np.int64)
             assert Tensor(rows).argmax(axis).tolist() == np.argmax(wide, axis).tolist()
             assert Tensor(rows).argmin(axis).tolist() == np.argmin(wide, axis).tolist()
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_in_another_dtype(name: str) -> None:
+    x = floats(3, 4).astype(np.float16)
+    ours = lambda x: getattr(x, name)(dim=1, dtype="float64")  # noqa: E731
+    theirs = lambda x: getattr(x, name)(dim=1, dtype=torch.float64)  # noqa: E731
+    check(ours, theirs, x, finite_difference=False, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mean", "nanmean"])
+def test_means_in_another_dtype(name: str) -> None:
+    for x in (floats(7), integers(7), floats(7).astype(np.float16)):
+        for dtype in ("float64", "float32"):
+            ours = lambda x, d=dtype: getattr(x, name)(dtype=d)  # noqa: E731
+            theirs = lambda x, d=dtype: getattr(x.to(getattr(torch, d)), name)()  # noqa: E731
+            check(ours, theirs, x, finite_difference=False, rtol=1e-4)
+    with pytest.raises(TypeError, match="dtype must be a float"):
+        getattr(Tensor([1.0]), name)(dtype="int32")

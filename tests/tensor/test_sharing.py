@@ -29,6 +29,9 @@ VIEWS: list[Callable[[Any], Any]] = [
     lambda x: x.unsqueeze(1).squeeze(),
     lambda x: x.view(3, 2, 2)[:, 0].transpose(0, 1),
     lambda x: x.diagonal(),
+    lambda x: x.T.diagonal(1),
+    lambda x: x[:, 1:].diagonal(-1),
+    lambda x: x.view(3, 2, 2)[1:].diagonal(0, 2, 0).diagonal(),
     lambda x: x.unfold(1, 2, 2)[:, 1],
     lambda x: x.split(2, 1)[1],
     lambda x: x.chunk(2)[0],
@@ -75,11 +78,21 @@ def test_a_copy_shares_nothing(copy: int) -> None:
 
 # Any views of views, and writes into any of them
 
-moves = st.sampled_from(["reshape", "flat", "T", "slice", "int", "flip", "new axis", "add axis"])
+moves = st.sampled_from(["reshape", "flat", "T", "slice", "int", "flip", "new axis", "add axis",
+                         "diagonal"])  # fmt: skip
 writes = st.sampled_from(["item", "all", "add", "assign"])
 steps = st.lists(
     st.tuples(st.one_of(moves, writes), st.integers(0, 9), st.integers(0, 7)), max_size=10
 )
+
+
+def _diagonal(x: Any) -> Any:
+    """The diagonal, which NumPy gives for reading only."""
+    made = x.diagonal()
+    if isinstance(made, np.ndarray):
+        made = made.view()
+        made.flags.writeable = True
+    return made
 
 
 def _act(x: Any, action: str, number: int) -> Any:
@@ -101,6 +114,8 @@ def _act(x: Any, action: str, number: int) -> Any:
         return x[None]
     if action == "add axis":
         return x[half:, None] if x.ndim else x
+    if action == "diagonal":
+        return _diagonal(x) if x.ndim > 1 else x
     if action == "item":
         if x.ndim and x.shape[0]:
             x[number % x.shape[0]] = number

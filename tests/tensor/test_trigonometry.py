@@ -101,3 +101,12 @@ def test_gradients_at_the_origin() -> None:
         getattr(x, name)(y).sum().backward()
         assert x.grad is not None and y.grad is not None
         assert np.isfinite([x.grad.numpy(), y.grad.numpy()]).all()
+    origin = np.array([0.0, -0.0, 0.0, -0.0], np.float32), np.float32([0.0, 0.0, -0.0, -0.0])
+    check(lambda y, x: y.atan2(x), None, *origin, finite_difference=False)
+
+
+def test_the_gradient_of_hypot_beside_an_infinity() -> None:
+    far, near = np.array([np.inf], np.float32), Tensor([2.0])
+    near.hypot(Tensor(far)).backward()
+    assert near.grad is not None
+    assert near.grad.tolist() == [0.0]

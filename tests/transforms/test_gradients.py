@@ -74,6 +74,18 @@ def test_jacobians(f: Callable[..., Any]) -> None:
     against(jacfwd(ours), torch.func.jacfwd(f), X)
 
 
+@pytest.mark.parametrize("name", ["eigvalsh", "svdvals"])
+def test_second_derivatives_backward_alone(name: str) -> None:
+    """Gradients that are not linear in the one they are given."""
+    x = np.random.default_rng(0).normal(size=(3, 3))
+    ours = lambda a: getattr(a + a.T, name)()[1]  # noqa: E731
+    theirs = lambda a: getattr(torch.linalg, name)(a + a.T)[1]  # noqa: E731
+    known = torch.autograd.functional.hessian(theirs, torch.from_numpy(x))
+    np.testing.assert_allclose(hessian(ours)(Tensor(x)).numpy(), known, rtol=1e-6, atol=1e-9)
+    with pytest.raises(GradientError, match="eigh, svd or a custom one, is not linear"):
+        jvp(ours, (Tensor(x),), (Tensor(x),))
+
+
 def test_jacobians_of_several_arguments() -> None:
     f = lambda a, b: a @ b * b  # noqa: E731
     against(jacobian(f, (0, 1)), torch.func.jacrev(f, (0, 1)), SQUARE, floats(3))

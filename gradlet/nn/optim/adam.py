@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from gradlet.base import dtypes
 from gradlet.nn.optim.groups import State, in_use
 from gradlet.nn.optim.optimizer import STEPS, Numbers, Optimizer, remember
 from gradlet.tensor.tensor import Tensor
@@ -116,7 +118,17 @@ def either(betas: Betas, b1: float | None, b2: float | None) -> Any:
 
 def bias_corrections(now: Numbers, counts: State) -> list[Tensor]:
     """How much of a mean with each beta is of gradients, and not of the 0 it began with."""
-    return [1 - beta ** counts["step"] for beta in now["betas"]]
+    steps = counts["step"]
+    if steps.dtype is dtypes.float64:
+        return [1 - beta**steps for beta in now["betas"]]
+    # In float32 nearly all digits of a power close to 1 would be gone.
+    return [-(steps * _log(beta)).expm1() for beta in now["betas"]]
+
+
+def _log(beta: float | Tensor) -> float | Tensor:
+    if isinstance(beta, Tensor):
+        return beta.log()
+    return math.log(beta) if beta else -math.inf
 
 
 def decayed(now: Numbers, param: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:

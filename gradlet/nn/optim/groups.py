@@ -9,6 +9,7 @@ import numpy as np
 
 from gradlet.engine import trace
 from gradlet.nn.state.names import get_parameters
+from gradlet.runtime.device import finest_float
 from gradlet.tensor import sharing
 from gradlet.tensor.tensor import Tensor
 
@@ -52,7 +53,7 @@ class ParamGroup(MutableMapping[str, Any]):
         for name, value in options.items():
             kept = self._numbers[name] = checked(name, value)
             self.now[name] = list(kept) if isinstance(kept, tuple) else kept
-        self.now["lr"] = self._scalar(self._numbers["lr"])
+        self.now["lr"] = scalar(self._numbers["lr"], params[0].device)
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -104,11 +105,16 @@ class ParamGroup(MutableMapping[str, Any]):
             return held
         if not isinstance(value, float) or (value == 0 and name != "lr"):
             return value
-        return self._scalar(value)
+        return scalar(value, self.params[0].device)
 
-    def _scalar(self, value: float) -> Tensor:
-        # In float64, for 1 - beta loses half of its digits in float32. It widens no parameter.
-        return Tensor(np.float64(value), device=self.params[0].device, requires_grad=False)
+
+def scalar(value: float, device: str) -> Tensor:
+    """A number in a tensor. It widens no parameter.
+
+    In float64 where the device has that, for 1 - beta loses half of its digits in float32.
+    """
+    kind = finest_float(device).numpy
+    return Tensor(np.asarray(value, kind), device=device, requires_grad=False)
 
 
 def in_use(option: float | Tensor) -> bool:

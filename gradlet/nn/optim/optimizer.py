@@ -15,7 +15,7 @@ import numpy as np
 
 from gradlet.engine import trace
 from gradlet.nn.optim import saved
-from gradlet.nn.optim.groups import ParamGroup, State, as_groups, collect
+from gradlet.nn.optim.groups import ParamGroup, State, as_groups, collect, scalar
 from gradlet.tensor.tensor import Tensor
 
 Numbers = dict[str, Any]  # the options of a group, as a step reads them: `ParamGroup.now`
@@ -345,11 +345,6 @@ def remember(state: State, name: str, value: Tensor) -> Tensor:
     else:
         place.assign(value.cast(place.dtype))
     return value
-
-
-def scalar(value: float, device: str) -> Tensor:
-    """A number in a tensor, in float64."""
-    return Tensor(np.float64(value), device=device, requires_grad=False)
 
 
 def full_like(param: Tensor, value: float) -> Tensor:

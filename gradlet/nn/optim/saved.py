@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradlet.engine import trace
-from gradlet.nn.optim.groups import ParamGroup, State
+from gradlet.nn.optim.groups import ParamGroup, State, scalar
 from gradlet.tensor.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -143,18 +143,15 @@ def _state(
         pairs = optimizer.counters.items()
         counts = tuple(float(_array(given.get(name, start))) for name, start in pairs)
         if counts not in counters:
-            made = [_tensor(np.float64(count), param) for count in counts]
+            made = [scalar(count, param.device) for count in counts]
             counters[counts] = dict(zip(optimizer.counters, made, strict=True))
         state.update(counters[counts])
     dtype = np.float32 if param.dtype.bits == 16 else param.dtype.numpy
     for name in [n for n in (*initial, *optimizer.optional) if n in initial or n in given]:
         value = given.get(name, np.full(param.shape, initial.get(name, 0.0)))
-        state[name] = _tensor(_array(value).astype(dtype), param)
+        array = _array(value).astype(dtype)
+        state[name] = Tensor(array, device=param.device, requires_grad=False)
     return state
-
-
-def _tensor(value: Any, param: Tensor) -> Tensor:
-    return Tensor(value, device=param.device, requires_grad=False)
 
 
 def _array(value: Any) -> np.ndarray:

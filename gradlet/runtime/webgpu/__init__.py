@@ -5,8 +5,8 @@
 All of gradlet runs on it, with these differences:
 
 - float64 needs an adapter with the features shader-f64 and shader-int64, and is a TypeError
-  elsewhere: then also in the optimisers of `nn.optim`, `clip_grad_norm_`, `linspace`, `arange` of
-  floats and `histc`, which count in float64.
+  elsewhere. Optimisers, norms of gradients and `multinomial`, which count in float64, then do so
+  in float32.
 - 64-bit integers are pairs of words where an adapter has none; they are right, and slower.
 - Dtypes below 32 bits take 32 in its memory, and half floats are computed as float32.
 - Adapters may take denormal numbers for 0, and their division and square root may be off by 2 ulp.

@@ -5,13 +5,18 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.base.target import Target
+from gradlet.ir.node import Node
+from gradlet.lower.linear import LinearProgram
+from gradlet.render import wgsl
+from gradlet.runtime.compiled import Assembly
+from gradlet.runtime.webgpu.program import WebGpuProgram
 
 _FEATURES = ("shader-int64", "shader-f64")
 _MOST_BUFFERS = 8  # a shader may touch on every adapter
@@ -19,6 +24,13 @@ _WORKGROUP = 256  # invocations, and
 _SHARED_BYTES = 16 << 10  # of shared memory, that every adapter has
 _ALIGNMENT = 256  # of a piece of an array
 _KEPT_BYTES = 1 << 28  # of memory for intermediate arrays between programs
+
+
+class WebGpuKernel(NamedTuple):
+    """The shaders of a kernel."""
+
+    text: str
+    shaders: list[wgsl.Shader]
 
 
 class WebGpuDevice:
@@ -29,6 +41,7 @@ class WebGpuDevice:
     """
 
     name = "webgpu"
+    language = "WGSL"
 
     def __init__(self) -> None:
         wgpu = _wgpu()
@@ -64,6 +77,11 @@ class WebGpuDevice:
         self.readback = self.gpu.create_buffer(
             size=16, usage=self.usage.MAP_READ | self.usage.COPY_DST
         )
+
+    @property
+    def lacks(self) -> tuple[DType, ...]:
+        """The dtypes in which this adapter cannot compute."""
+        return wgsl.lacks(self.target)
 
     # Memory
 
@@ -119,6 +137,16 @@ class WebGpuDevice:
         return words.astype(dtype.numpy)
 
     # Shaders and the queue
+
+    def bytes_of(self, array: Node) -> int:
+        return array.size * wgsl.stored_bytes(array.dtype)
+
+    def load(self, program: LinearProgram) -> WebGpuKernel:
+        shaders = wgsl.render(program, self.target)
+        return WebGpuKernel("\n".join(shader.text for shader in shaders), shaders)
+
+    def program(self, assembly: Assembly) -> WebGpuProgram:
+        return WebGpuProgram(self, assembly)
 
     def pipeline(self, text: str, written: Sequence[bool]) -> Any:
         """A shader made ready to run, its bindings one for each of `written` and a uniform."""

@@ -4,116 +4,92 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gradlet.ir import host
 from gradlet.ir.node import Node
+from gradlet.render import wgsl
 from gradlet.runtime import observe
-from gradlet.runtime.errors import Indexed, index_error
-from gradlet.runtime.webgpu.device import WebGpuDevice
+from gradlet.runtime.compiled import Assembly, Step, call_library
+from gradlet.runtime.errors import index_error
+
+if TYPE_CHECKING:
+    from gradlet.runtime.webgpu.device import WebGpuDevice
 
 _STATUS = 12  # bytes: whether an index was bad, which, and the size of its axis
 
 
-@dataclass(frozen=True)
-class Dispatch:
-    """One shader.
+class _Dispatch(NamedTuple):
+    """One shader, and for each array that it touches the place among the program's, and bytes."""
 
-    Attributes:
-        pipeline: (pipeline, layout) as the device gives them.
-        arrays: for each array that it touches the place among the program's, and the bytes.
-        checks: whether its last binding is the status.
-        groups: workgroups along each dimension.
-    """
-
+    shader: wgsl.Shader
     pipeline: Any
-    arrays: tuple[tuple[int, int], ...]
-    checks: bool
-    groups: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A function of a library: the HOST node over its params, and their places."""
-
-    library: Node
-    arrays: tuple[int, ...]
+    layout: Any
+    arrays: list[tuple[int, int]]
 
 
 class WebGpuProgram:
-    """A compiled graph. Its arrays are the params, the outputs, and blocks for all others.
+    """Runs shaders one after the other, with a submit before each call of a library."""
 
-    Args:
-        steps: what runs, in order; each call of a library needs a submit before it.
-        params: how many params it takes.
-        outputs: bytes of each array that it fills.
-        blocks: bytes of each block.
-        sinks: for each result its place among params and outputs.
-        indexed: (op, shape, axis) of each index that the program checks, for messages.
-    """
-
-    def __init__(
-        self,
-        device: WebGpuDevice,
-        steps: Sequence[Dispatch | Call],
-        params: int,
-        outputs: Sequence[int],
-        blocks: Sequence[int],
-        sinks: Sequence[int],
-        indexed: Indexed,
-    ) -> None:
+    def __init__(self, device: WebGpuDevice, assembly: Assembly) -> None:
         self.device = device
-        self.steps = list(steps)
-        self.params = params
-        self.outputs = list(outputs)
-        self.blocks = list(blocks)
-        self.sinks = list(sinks)
-        self.indexed = list(indexed)
-        self.checks = any(isinstance(s, Dispatch) and s.checks for s in steps)
+        self.assembly = assembly
+        self.steps: list[_Dispatch | Step] = []
+        for step in assembly.steps:
+            if isinstance(step.kernel, Node):
+                self.steps.append(step)
+            else:
+                self.steps += [self._dispatch(shader, step) for shader in step.kernel.shaders]
+
+    def _dispatch(self, shader: wgsl.Shader, step: Step) -> _Dispatch:
+        device, written = self.device, []
+        for array, changes in zip(shader.arrays, shader.written, strict=True):
+            written += [changes] * wgsl.pieces(array, device.target)
+        pipeline, layout = device.pipeline(shader.text, written + [True] * shader.checks)
+        arrays = [(step.arrays[a], device.bytes_of(a)) for a in shader.arrays]
+        return _Dispatch(shader, pipeline, layout, arrays)
 
     def __call__(self, memories: Sequence[Any]) -> list[Any]:
-        device = self.device
+        device, sizes = self.device, self.assembly.blocks
         with device.lock:
             begin = time.perf_counter_ns()
-            outputs = [device.allocate(size) for size in self.outputs]
-            blocks = [device.borrow(size) for size in self.blocks]
+            outputs = [device.allocate(size) for size in self.assembly.outputs]
+            blocks = [device.borrow(size) for size in sizes]
             arrays = [*memories, *outputs, *blocks]
             self._run(arrays)
-            for size, block in zip(self.blocks, blocks, strict=True):
+            for size, block in zip(sizes, blocks, strict=True):
                 device.give_back(size, block)
             if observe.recorder is not None:
                 observe.recorder.spent("webgpu", begin, time.perf_counter_ns())
-        return [arrays[sink] for sink in self.sinks]
+        return [arrays[sink] for sink in self.assembly.sinks]
 
     def _run(self, arrays: Sequence[Any]) -> None:
-        waiting: list[Dispatch] = []
+        waiting: list[_Dispatch] = []
         for step in self.steps:
-            if isinstance(step, Dispatch):
+            if isinstance(step, _Dispatch):
                 waiting.append(step)
                 continue
             self._submit(waiting, arrays)
             waiting = []
-            self._call(step, arrays)
+            result = next(iter(step.arrays.values()))
+            self.device.write(arrays[result], call_library(self.device, step, arrays))
         self._submit(waiting, arrays)
 
-    def _submit(self, dispatches: Sequence[Dispatch], arrays: Sequence[Any]) -> None:
+    def _submit(self, dispatches: Sequence[_Dispatch], arrays: Sequence[Any]) -> None:
         """Runs shaders one after the other, and raises what they report."""
         if not dispatches:
             return
-        device, gpu = self.device, self.device.gpu
-        checks = any(d.checks for d in dispatches)
-        encoder = gpu.create_command_encoder()
+        device = self.device
+        checks = any(d.shader.checks for d in dispatches)
+        encoder = device.gpu.create_command_encoder()
         if checks:
             encoder.clear_buffer(device.status, 0, device.status.size)
         work = encoder.begin_compute_pass()
         for dispatch in dispatches:
-            pipeline, layout = dispatch.pipeline
-            work.set_pipeline(pipeline)
-            work.set_bind_group(0, self._bind(dispatch, layout, arrays))
-            work.dispatch_workgroups(*dispatch.groups)
+            work.set_pipeline(dispatch.pipeline)
+            work.set_bind_group(0, self._bind(dispatch, arrays))
+            work.dispatch_workgroups(*dispatch.shader.groups)
         work.end()
         if checks:
             encoder.copy_buffer_to_buffer(device.status, 0, device.readback, 0, 16)
@@ -121,7 +97,7 @@ class WebGpuProgram:
         if checks:
             self._check()
 
-    def _bind(self, dispatch: Dispatch, layout: Any, arrays: Sequence[Any]) -> Any:
+    def _bind(self, dispatch: _Dispatch, arrays: Sequence[Any]) -> Any:
         resources = []
         piece = self.device.target.binding_bytes
         for place, used in dispatch.arrays:
@@ -129,11 +105,11 @@ class WebGpuProgram:
             for offset in range(0, size, piece):
                 length = min(piece, size - offset)
                 resources.append({"buffer": arrays[place], "offset": offset, "size": length})
-        if dispatch.checks:
+        if dispatch.shader.checks:
             resources.append({"buffer": self.device.status, "offset": 0, "size": _STATUS})
         resources.append({"buffer": self.device.nothing, "offset": 0, "size": 8})
         entries = [{"binding": n, "resource": r} for n, r in enumerate(resources)]
-        return self.device.gpu.create_bind_group(layout=layout, entries=entries)
+        return self.device.gpu.create_bind_group(layout=dispatch.layout, entries=entries)
 
     def _check(self) -> None:
         readback = self.device.readback
@@ -141,15 +117,4 @@ class WebGpuProgram:
         bad, index, size = np.frombuffer(readback.read_mapped(0, 16), np.int32)[:3]
         readback.unmap()
         if bad:
-            raise index_error(int(index), int(size), self.indexed)
-
-    def _call(self, call: Call, arrays: Sequence[Any]) -> None:
-        """Has a library compute one array."""
-        device = self.device
-        with observe.span(f"library: {call.library.arg[0]}"):
-            sources = [
-                device.to_numpy(arrays[call.arrays[x.arg]], x.dtype, x.shape)
-                for x in call.library.src
-            ]
-            result = host.call(call.library.arg, sources)
-            device.write(arrays[call.arrays[0]], result.astype(call.library.dtype.numpy))
+            raise index_error(int(index), int(size), self.assembly.indexed)

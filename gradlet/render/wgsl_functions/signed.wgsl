@@ -1,0 +1,16 @@
+// Division of $kind, rounded down. By 0 it gives 0; the least number by -1 gives itself.
+
+fn floordiv_$kind(a: $kind, b: $kind) -> $kind {
+  let zero = $kind(nothing.x);
+  if (b == zero) { return zero; }
+  if (b == -$kind(1)) { return -a; }
+  let r = a % b;
+  return a / b - select(zero, $kind(1), r != zero && (r < zero) != (b < zero));
+}
+
+fn mod_$kind(a: $kind, b: $kind) -> $kind {
+  let zero = $kind(nothing.x);
+  if (b == zero || b == -$kind(1)) { return zero; }
+  let r = a % b;
+  return r + select(zero, b, r != zero && (r < zero) != (b < zero));
+}
