@@ -67,8 +67,10 @@ CONTESTANTS = {
 # Single kernels are run through `jit` wherever there is one, and so only once by gradlet.
 OF_KERNELS = [name for name in CONTESTANTS if name != "gradlet.jit"]
 
-# These choose a BLAS kernel for one machine or another, and would change what peers are worth.
-UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+# The first two choose a BLAS kernel for one machine or another, and would change what peers are
+# worth. The last has Python compile each file of a checkout in every process, which is no part of
+# importing a package: installed ones are compiled once, by pip.
+UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE")
 
 
 def installed(name: str) -> bool:

@@ -40,7 +40,8 @@ def public(owner: Any) -> dict[str, Any]:
     """What is offered: `__all__`, or else what begins with a letter and comes from gradlet."""
     listed = getattr(owner, "__all__", None)
     names = [name for name in dir(owner) if not name.startswith("_")] if listed is None else listed
-    found = {name: inspect.getattr_static(owner, name, None) for name in names}
+    look = getattr if inspect.ismodule(owner) else inspect.getattr_static
+    found = {name: look(owner, name, None) for name in names}
     if inspect.isclass(owner) or listed is not None:
         return found
     return {

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradlet.base import settings
 from gradlet.base.target import Target
-from gradlet.engine.lowering import indexed_axes, linear_program
+from gradlet.engine.lowering import linear_program
 from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel
 from gradlet.ir.node import Node
@@ -15,6 +15,7 @@ from gradlet.lower.linear import LinearProgram
 from gradlet.runtime import observe
 from gradlet.runtime.compiled import Assembly, Compiled, Step
 from gradlet.runtime.device import Executable
+from gradlet.runtime.errors import indexed_axes
 from gradlet.schedule.limit import NO_LIMIT, Limit
 from gradlet.schedule.memory import lifetimes, share
 from gradlet.schedule.plan import Schedule

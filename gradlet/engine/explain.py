@@ -11,14 +11,9 @@ from typing import Protocol
 
 from gradlet.base.target import Target
 from gradlet.engine.assemble import loaded, plan_kernels
-from gradlet.engine.compile import (
-    CompiledKernel,
-    compile_kernels,
-    compile_program,
-    native_kernels,
-    planned,
-)
+from gradlet.engine.compile import compile_program
 from gradlet.engine.costs import compulsory_bytes, float_operations
+from gradlet.engine.native import CompiledKernel, compile_kernels, native_kernels, planned
 from gradlet.engine.program import Capture, capture
 from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel, Nest

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gradlet.base import settings
 from gradlet.base.target import Target
-from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel
-from gradlet.ir.node import Node, topological
 from gradlet.lower.choose import DEFAULT, Tiles, lower
 from gradlet.lower.decompose import decompose
 from gradlet.lower.invocations import require_small_indices
@@ -26,13 +22,3 @@ def linear_program(kernel: Kernel, target: Target, tiles: Tiles = DEFAULT) -> Li
     if target.workgroup:
         require_small_indices(body)
     return program
-
-
-def indexed_axes(sinks: Sequence[Node]) -> list[tuple[str, tuple[int, ...], int]]:
-    """(op, shape, axis) for every axis that a gather or scatter of the graph indexes."""
-    return [
-        (current.op.name.lower(), current.src[0].shape, axis)
-        for current in topological(sinks)
-        if current.op in (ops.GATHER, ops.SCATTER)
-        for axis in range(len(current.src) - (1 if current.op is ops.GATHER else 2))
-    ]

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from gradlet.base.target import Target
+from gradlet.engine.stored import LATEST
 from gradlet.ir.kernel import Kernel, Nest
 from gradlet.lower import loops
 from gradlet.lower.choose import DEFAULT, Tiles, candidates, parts
 from gradlet.lower.tile import Tile, contraction_of
 from gradlet.runtime.cpu.cache import ObjectCache, cache_key
 
-LATEST = "latest-search"  # the key of when `remember` was last called
 _CANDIDATES = 3  # for each of the two factors as rows
 _SECONDS = 0.2  # of measuring, should the fewest runs not take longer
 _CLEARLY = 0.97  # of the default's time

@@ -1,7 +1,7 @@
 """Programs on disk: what schedule, lower and render made of a graph, found without them.
 
 A stored program is a table of numbers and the names of object files in the same folder. Its key
-covers all that has shaped it: the graph, the target, and the text of gradlet itself.
+covers all that has shaped it: the graph, the target, and the text of the stages themselves.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from gradlet.base.dtypes import DType
-from gradlet.engine import search
 from gradlet.ir.kernel import Kernel
 from gradlet.ir.node import Node, topological
 from gradlet.ir.ops import Op
@@ -22,7 +21,10 @@ from gradlet.runtime import observe
 from gradlet.runtime.cpu.cache import ObjectCache, cache_key
 from gradlet.runtime.cpu.compiler import LoadedObject
 from gradlet.runtime.cpu.device import CpuDevice, CpuProgram, Launch
+from gradlet.runtime.errors import Indexed
 
+LATEST = "latest-search"  # the key of when tiles were last remembered
+_STAGES = ("base", "ir", "grad", "schedule", "lower", "render", "runtime", "engine")
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -50,7 +52,7 @@ def name(
 def recall(
     device: CpuDevice,
     key: str,
-    indexed: Sequence[tuple[str, tuple[int, ...], int]],
+    indexed: Indexed,
     definitions: Callable[[], Sequence[Kernel]],
 ) -> CpuProgram | None:
     """The program stored under `key`, if it and all of its code are there.
@@ -123,13 +125,19 @@ def _text(argument: Any) -> str:
 
 def _tiles_text(cache: ObjectCache) -> str:
     """Another text after each search for tiles, which shape programs as well."""
-    return (cache.get(search.LATEST) or b"").decode()
+    return (cache.get(LATEST) or b"").decode()
 
 
 @functools.cache
 def _own_text() -> str:
-    """A checksum of gradlet's own files, since any of them may shape a program."""
+    """A checksum of the text of all stages, since any of them may shape a program."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    package = os.path.dirname(os.path.dirname(__file__))
+    for stage in _STAGES:
+        for folder, inner, files in os.walk(os.path.join(package, stage)):
+            inner.sort()
+            for name in sorted(files):
+                if name.endswith(".py"):
+                    with open(os.path.join(folder, name), "rb") as file:
+                        digest.update(file.read())
     return digest.hexdigest()

@@ -22,6 +22,7 @@ Span = tuple[int, int]
 
 _UNKNOWN: Span = (dtypes.index.min, dtypes.index.max)
 _LONGEST_KEY = 160
+_NO_VARIABLES: frozenset[Node] = frozenset()
 
 # No value here may hold its own key alive, which is why atoms and ranges are never entered
 # with themselves.
@@ -155,20 +156,22 @@ def variables(x: Node) -> frozenset[Node]:
     found = _known_variables(x)
     if found is not None:
         return found
-    for current in topological([x], lambda n: () if _known_variables(n) is not None else n.src):
-        if _known_variables(current) is None:
-            sets = [variables(source) for source in current.src]
-            largest = max(sets, key=len)
-            joined = largest.union(*sets)
-            _variables[current] = largest if len(joined) == len(largest) else joined
-    return _variables[x]
+    for current in topological([x], lambda n: [s for s in n.src if _known_variables(s) is None]):
+        sets = [_known_variables(source) or _NO_VARIABLES for source in current.src]
+        found = max(sets, key=len)
+        joined = found.union(*sets)
+        if len(joined) > len(found):
+            found = joined
+        _variables[current] = found
+    assert found is not None
+    return found
 
 
 def _known_variables(x: Node) -> frozenset[Node] | None:
     if x.op is ops.RANGE:
         return frozenset((x,))
     if not x.src:
-        return frozenset()
+        return _NO_VARIABLES
     return _variables.get(x)
 
 

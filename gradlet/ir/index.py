@@ -307,6 +307,8 @@ def replace(x: Node, replacements: dict[Node, Node]) -> Node:
     those do not make the same number of steps.
     """
     targets = replacements.keys()
+    if targets.isdisjoint(variables(x)):
+        return x
     replaced: dict[Node, Node] = dict(replacements)
     affected = topological([x], lambda n: () if targets.isdisjoint(variables(n)) else n.src)
     for current in affected:
@@ -365,9 +367,16 @@ def unravel(flat: Node | int, shape: Sequence[int]) -> tuple[Node, ...]:
 
 def ravel(indices: Sequence[Node | int], shape: Sequence[int]) -> Node:
     """The row-major position in `shape` of the element at `indices`."""
-    terms = []
+    coefficients: dict[Node, int] = {}
+    constant = 0
     stride = 1
     for index, size in zip(reversed(indices), reversed(shape), strict=True):
-        terms.append(scale(index, stride))
+        if isinstance(index, int):
+            constant += stride * index
+        else:
+            terms, offset = form(index)
+            constant += stride * offset
+            for atom, factor in terms:
+                coefficients[atom] = coefficients.get(atom, 0) + stride * factor
         stride *= size
-    return add(*terms)
+    return total(coefficients, constant)

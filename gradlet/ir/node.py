@@ -139,8 +139,10 @@ def topological(
                 if source not in done:
                     done.add(source)
                     follow = source.src if sources is None else sources(source)
-                    stack.append((source, iter(follow)))
-                    break
+                    if follow:
+                        stack.append((source, iter(follow)))
+                        break
+                    order.append(source)
             else:
                 order.append(current)
                 stack.pop()

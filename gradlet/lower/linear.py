@@ -139,6 +139,8 @@ class _Linearizer:
         self.invocation: Node | None = None
         self.momentary: dict[Node, Value] = {}  # values that the next assignment may change
         self.volatile: dict[Node, bool] = {}
+        self.flat: dict[tuple[tuple[Node, ...], tuple[int, ...], Node | None], Node] = {}
+        self.steps: dict[tuple[Node, Node], int | None] = {}
 
     def phase(self) -> Phase:
         statement = self.body[0]
@@ -259,12 +261,15 @@ class _Linearizer:
 
     def evaluate(self, x: Node) -> Value:
         """The value of an expression, computed where it belongs."""
-        for current in topological([x], self.operands):
-            if self.find(current) is None:
-                self.compute(current)
-        found = self.find(x)
-        assert found is not None
-        return found
+        if self.find(x) is None:
+            for current in topological([x], self.missing):
+                if self.find(current) is None:
+                    self.compute(current)
+        return self.evaluate_known(x)
+
+    def missing(self, x: Node) -> tuple[Node, ...]:
+        """What has to be computed before `x`, which may be known itself."""
+        return self.operands(x) if self.find(x) is None else ()
 
     def operands(self, x: Node) -> tuple[Node, ...]:
         """What must be known before `x`: for a load the address instead of the indices."""
@@ -280,17 +285,24 @@ class _Linearizer:
 
     def flat_address(self, array: Node, at: tuple[Node, ...]) -> Node:
         """The address of an element; of a vector that is contiguous, of its first lane."""
-        flat = index.ravel(at, array.shape)
-        if self.lane_counter is not None and index.coefficient(flat, self.lane_counter) == 1:
-            return index.replace(flat, {self.lane_counter: index.const(0)})
+        key = (at, array.shape, self.lane_counter)
+        flat = self.flat.get(key)
+        if flat is None:
+            flat = index.ravel(at, array.shape)
+            if self.lane_counter is not None and index.coefficient(flat, self.lane_counter) == 1:
+                flat = index.replace(flat, {self.lane_counter: index.const(0)})
+            self.flat[key] = flat
         return flat
 
     def step_of(self, x: Node) -> int | None:
         """How far apart the lanes of a load lie, if they are best read by whole vectors."""
         if self.lane_counter is None or x.src[1] is not index.TRUE:
             return None
-        step = index.coefficient(index.ravel(x.src[2:], x.src[0].shape), self.lane_counter)
-        return step if step in STEPS else None
+        key = (x, self.lane_counter)
+        if key not in self.steps:
+            step = index.coefficient(index.ravel(x.src[2:], x.src[0].shape), self.lane_counter)
+            self.steps[key] = step if step in STEPS else None
+        return self.steps[key]
 
     def address(self, array: Node, at: tuple[Node, ...]) -> tuple[Value, bool]:
         """The address, and whether a whole vector of elements is meant."""

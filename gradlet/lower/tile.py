@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product as combinations
 from math import ceil, prod
 
@@ -42,12 +43,12 @@ class Contraction:
         """The counters of the sum, outermost first."""
         return self.fold.src[1:]
 
-    @property
+    @cached_property
     def counters(self) -> frozenset[Node]:
         """All of its own counters; those of loops around it may occur in its expressions."""
         return frozenset((*self.nest.ranges, *self.terms))
 
-    @property
+    @cached_property
     def adds(self) -> bool:
         """True if results are added to what is there, so that none may be computed twice."""
         value = topological([self.store.value])

@@ -13,7 +13,7 @@ from gradlet.nn import functional, init
 from gradlet.nn.attention import MultiheadAttention
 from gradlet.nn.layers import Dropout, Linear
 from gradlet.nn.normalization import LayerNorm
-from gradlet.nn.state import get_parameters
+from gradlet.nn.state.names import get_parameters
 from gradlet.tensor.tensor import Tensor
 
 __all__ = [

@@ -14,7 +14,7 @@ import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.engine import trace
-from gradlet.nn.state import get_parameters
+from gradlet.nn.state.names import get_parameters
 from gradlet.runtime import device
 from gradlet.tensor.tensor import Tensor
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gradlet.ir import ops
+from gradlet.ir.node import Node, topological
+
 Indexed = Sequence[tuple[str, tuple[int, ...], int]]
+
+
+def indexed_axes(sinks: Sequence[Node]) -> Indexed:
+    """(op, shape, axis) for every axis that a gather or scatter of the graph indexes."""
+    return [
+        (current.op.name.lower(), current.src[0].shape, axis)
+        for current in topological(sinks)
+        if current.op in (ops.GATHER, ops.SCATTER)
+        for axis in range(len(current.src) - (1 if current.op is ops.GATHER else 2))
+    ]
 
 
 def index_error(bad: int, size: int, indexed: Indexed) -> IndexError:

@@ -41,6 +41,7 @@ class _Clustering:
         self.bytes = [b.size * b.dtype.itemsize for b in buffers]
         self.cache_bytes = cache_bytes
         self.found = {number: describe(number, step) for number, step in enumerate(steps)}
+        self.adding: dict[tuple[int, int], Cluster | None] = {}
         self.home = {number: number for number in self.found}
         self.writer = {b: n for n, c in self.found.items() for b in c.writes}
         self.origin: dict[int, int] = {}  # what one buffer makes another of can stand for both
@@ -89,11 +90,17 @@ class _Clustering:
             return None
         joined = self.joined(a, b)
         if joined is None and len(b.steps) == 1 and len(a.extents) > 1:
-            (number,) = b.steps
-            adding = describe_row_by_row(number, self.steps[number], len(a.extents) - 1)
+            adding = self.row_by_row(b.steps[0], len(a.extents) - 1)
             if adding is not None:
                 joined = self.joined(a, adding)
         return joined
+
+    def row_by_row(self, number: int, position: int) -> Cluster | None:
+        """What `describe_row_by_row` says of a step, looked at once."""
+        if (number, position) not in self.adding:
+            found = describe_row_by_row(number, self.steps[number], position)
+            self.adding[number, position] = found
+        return self.adding[number, position]
 
     def joined(self, a: Cluster, b: Cluster) -> Cluster | None:
         """Both as one, or None if they do not work on the same rows or had better not be one."""

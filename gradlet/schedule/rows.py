@@ -107,16 +107,11 @@ def describe(number: int, step: Step, sums: bool = False) -> Cluster:
     depth = 0
     while depth < len(extents) and (sums or all(axes[b][depth] for b in written)):
         depth += 1
+    places = [(nest, index.ravel(at, array.shape)) for nest, _, array, at in accesses if depth]
     sweeps = [
-        any(_sweeps(nest, array, at, position) for nest, _, array, at in accesses)
-        for position in range(depth)
+        any(_sweeps(nest, place, position) for nest, place in places) for position in range(depth)
     ]
     touched = frozenset(axes)
-    products = [
-        Product(written | _buffers_of(factors, step), first, second)
-        for nest in nests
-        for factors, first, second in contractions(nest)
-    ]
     return Cluster(
         (number,),
         extents[:depth],
@@ -126,7 +121,7 @@ def describe(number: int, step: Step, sums: bool = False) -> Cluster:
         touched - written,
         frozenset(),
         len(nests) > 1 or any(_reductions(nest) for nest in nests),
-        tuple(products),
+        _products(step),
     )
 
 
@@ -190,6 +185,17 @@ def made_in_place(step: Step) -> dict[int, int]:
     return found
 
 
+def _products(step: Step) -> tuple[Product, ...]:
+    """The contractions of a step."""
+    written = frozenset(step.buffers[: step.kernel.outputs])
+    return tuple(
+        Product(written | _buffers_of(factors, step), first, second)
+        for nest in step.kernel.nests
+        if isinstance(nest, Nest)
+        for factors, first, second in contractions(nest)
+    )
+
+
 def describe_row_by_row(number: int, step: Step, position: int) -> Cluster | None:
     """One step by itself, as `row_by_row` gives it, with rows up to the counter put in."""
     adding = row_by_row(step, position)
@@ -204,7 +210,7 @@ def describe_row_by_row(number: int, step: Step, position: int) -> Cluster | Non
         axes={b: axes[:depth] for b, axes in found.axes.items()},
         sweeps=found.sweeps[:depth],
         reduces=True,
-        products=describe(number, step).products,
+        products=_products(step),
         adds={number: adding},
     )
 
@@ -248,12 +254,10 @@ def contractions(nest: Nest) -> Iterator[tuple[Node, frozenset[int], frozenset[i
                 yield x, first, second
 
 
-def _sweeps(nest: Nest, array: Node, at: tuple[Node, ...], position: int) -> bool:
+def _sweeps(nest: Nest, place: Node, position: int) -> bool:
     """Whether an access that varies within a row moves to neighbours from row to row."""
-    counter = nest.ranges[position]
-    flat = index.ravel(at, array.shape)
-    inside = index.variables(flat) - set(nest.ranges[: position + 1])
-    return bool(inside) and index.coefficient(flat, counter) == 1
+    inside = index.variables(place).difference(nest.ranges[: position + 1])
+    return bool(inside) and index.coefficient(place, nest.ranges[position]) == 1
 
 
 def union(a: Cluster, b: Cluster, depth: int) -> Cluster:

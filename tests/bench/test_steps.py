@@ -57,11 +57,14 @@ def test_table_lines_up() -> None:
     assert "1234.568" in lines[2]
 
 
-def test_peers_choose_their_own_blas_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peers_choose_their_own_blas_kernels_and_bytecode_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("PATH_KEPT", "yes")
     made = contestants.environment("gradlet", Path("cache"), threads=3)
-    assert "OPENBLAS_CORETYPE" not in made
+    assert "OPENBLAS_CORETYPE" not in made and "PYTHONDONTWRITEBYTECODE" not in made
     assert made["PATH_KEPT"] == "yes"
     assert made["GRADLET_THREADS"] == "3"
     assert made["GRADLET_CACHE"] == "cache"

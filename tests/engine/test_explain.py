@@ -9,8 +9,8 @@ import pytest
 
 from gradlet import Tensor, explain
 from gradlet.engine import realize
-from gradlet.engine.compile import compile_kernels
 from gradlet.engine.explain import assembly_text, llvm_text
+from gradlet.engine.native import compile_kernels
 from gradlet.engine.program import capture
 from gradlet.ir import ops
 from gradlet.runtime.cpu.device import CpuDevice

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from gradlet import Tensor, nn
-from gradlet.engine import compile as compiler
-from gradlet.engine import realize
+from gradlet.engine import native, realize
 from gradlet.ir.node import interned_count
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,11 +51,11 @@ def test_memory_does_not_grow_while_training() -> None:
     trainer = Trainer()
     for _ in range(5):
         trainer.step()
-    nodes, programs, kernels = interned_count(), len(realize._programs), len(compiler._kernels)
+    nodes, programs, kernels = interned_count(), len(realize._programs), len(native._kernels)
     for _ in range(200):
         trainer.step()
     assert interned_count() <= nodes + 10
-    assert (len(realize._programs), len(compiler._kernels)) == (programs, kernels)
+    assert (len(realize._programs), len(native._kernels)) == (programs, kernels)
 
 
 def test_an_index_out_of_range_leaves_everything_usable() -> None:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from gradlet import Tensor
-from gradlet.engine import compile as compiler
-from gradlet.engine import realize, search
+from gradlet.engine import native, realize, search
 from gradlet.ir.kernel import Kernel
 from gradlet.lower.choose import Tiles, candidates, lower, parts
 from gradlet.lower.loops import show
@@ -132,13 +131,13 @@ def test_the_setting_searches_once_and_later_runs_use_the_winner(
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-9, 9, (60, 60)).astype(np.float32) for _ in range(2))
 
-    def run(setting: str) -> compiler.CompiledKernel:
+    def run(setting: str) -> native.CompiledKernel:
         monkeypatch.setenv("GRADLET_SEARCH", setting)
         realize.clear_programs()
-        compiler._kernels.clear()
+        native._kernels.clear()
         result = Tensor(a, device="cpu") @ Tensor(b, device="cpu")
         np.testing.assert_array_equal(result.numpy(), a @ b)
-        (made,) = compiler._kernels.values()
+        (made,) = native._kernels.values()
         return made
 
     plain = run("0")

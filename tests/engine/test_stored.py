@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +15,13 @@ import pytest
 
 import gradlet
 from gradlet import Tensor
-from gradlet.engine import compile as compiler
-from gradlet.engine import realize, search, stored
+from gradlet.engine import native, realize, stored
 from gradlet.runtime.cpu.cache import ObjectCache
 from gradlet.runtime.cpu.device import CpuDevice
 from gradlet.runtime.device import get_device
 from tests.graphs import graph, leaf
 from tests.helpers import floats
+from tests.test_architecture import RANKS
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CpuDevice:
 
 def begin_anew() -> None:
     realize.clear_programs()
-    compiler._kernels.clear()
+    native._kernels.clear()
 
 
 def step() -> list[float]:
@@ -55,14 +58,38 @@ def test_a_program_is_found_without_scheduling(
     expected = step()
     begin_anew()
     with monkeypatch.context() as patched:
-        patched.setattr(compiler, "schedule", refuse)
-        patched.setattr(compiler, "linear_program", refuse)
+        patched.setattr(native, "schedule", refuse)
+        patched.setattr(native, "linear_program", refuse)
         assert step() == expected
     begin_anew()
     with gradlet.profile() as p:
         assert step() == expected
     assert p.counters["programs from disk"] >= 1
     assert p.counters["kernels compiled"] == 0
+
+
+def test_a_found_program_loads_none_of_the_stages(tmp_path: Path) -> None:
+    program = (
+        "import sys, gradlet\n"
+        "x = gradlet.Tensor([1.0, 2.0])\n"
+        "print((x * x).sum().backward().item(), x.grad.tolist())\n"
+        "print([m for m in sys.modules if m.startswith(('gradlet.schedule', 'gradlet.lower'))])\n"
+    )
+    environment = {**os.environ, "GRADLET_CACHE": str(tmp_path), "GRADLET_VERIFY": "0"}
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment, check=True, capture_output=True, text=True,
+        ).stdout.splitlines()
+        for _ in range(2)
+    ]  # fmt: skip
+    assert runs[0][0] == runs[1][0] == "5.0 [2.0, 4.0]"
+    assert runs[0][1] != "[]" and runs[1][1] == "[]"
+
+
+def test_the_name_covers_the_text_of_every_stage_up_to_the_engine() -> None:
+    stages = {folder for folder, rank in RANKS.items() if rank <= RANKS["engine"]}
+    assert set(stored._STAGES) == stages
 
 
 def test_what_a_found_program_says_of_itself(device: CpuDevice) -> None:
@@ -159,7 +186,7 @@ def test_the_name_changes_with_the_target_a_search_and_gradlet(
 ) -> None:
     parts = graph(leaf(3, 4) * 2)
     names = [stored.name(device, *parts)]
-    device.cache.put(search.LATEST, b"1")
+    device.cache.put(stored.LATEST, b"1")
     names.append(stored.name(device, *parts))
     monkeypatch.setattr(stored, "_own_text", lambda: "another version")
     names.append(stored.name(device, *parts))

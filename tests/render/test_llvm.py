@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gradlet import Tensor
 from gradlet.base import dtypes
-from gradlet.engine.compile import linear_program
+from gradlet.engine.lowering import linear_program
 from gradlet.render import llvm
 from gradlet.render.llvm_types import literal, scalar_type, type_of
 from tests.graphs import GRAPHS, TARGET, plan

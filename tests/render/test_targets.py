@@ -7,8 +7,8 @@ import re
 import pytest
 
 from gradlet.base.target import Target
-from gradlet.engine.compile import linear_program
 from gradlet.engine.explain import assembly_text
+from gradlet.engine.lowering import linear_program
 from gradlet.ir.kernel import Kernel
 from gradlet.render import llvm
 from gradlet.runtime.cpu.compiler import assembly

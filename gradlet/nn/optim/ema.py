@@ -9,7 +9,7 @@ from typing import Any
 
 from gradlet.engine import trace
 from gradlet.nn.optim.saved import snapshot
-from gradlet.nn.state import get_state_dict, load_state_dict
+from gradlet.nn.state.names import get_state_dict, load_state_dict
 from gradlet.tensor.tensor import Tensor
 
 # From (average, current value, how many values are in the average) to the next average.

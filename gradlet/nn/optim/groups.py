@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradlet.engine import trace
-from gradlet.nn.state import get_parameters
+from gradlet.nn.state.names import get_parameters
 from gradlet.runtime.device import finest_float
 from gradlet.tensor import sharing
 from gradlet.tensor.tensor import Tensor

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import os
 import struct
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -159,12 +158,17 @@ def _unpack(key: str, content: bytes) -> bytes | None:
 
 def _write_atomically(path: Path, content: bytes) -> None:
     """Make a file appear with all of its content or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    temporary = path.with_name(f"{os.urandom(16).hex()}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb", opener=_for_the_owner) as file:
             file.write(content)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    """Opens a file that nobody else may read or write."""
+    return os.open(path, flags, 0o600)

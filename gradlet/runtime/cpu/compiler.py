@@ -7,7 +7,6 @@ can wait on disk between them.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 import itertools
 import os
@@ -77,8 +76,11 @@ def load_object(data: bytes, symbols: Sequence[str]) -> LoadedObject:
     builder = llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
     for symbol in symbols:
         builder.export_symbol(symbol)
-    for symbol, address in _missing_from_process().items():
-        builder.import_symbol(symbol, address)
+    for symbol in LIBRARY_SYMBOLS:
+        # Asking the process for all of them takes longer than loading what is wanted.
+        address = _supplied(symbol) if symbol.encode() in data else None
+        if address is not None:
+            builder.import_symbol(symbol, address)
     # A name cannot be used again, even after its library is gone.
     library = builder.link(_linker(), f"kernel{next(_library_numbers)}")
     return LoadedObject(library, symbols)
@@ -197,21 +199,18 @@ def _linker() -> Any:
 
 
 @functools.cache
-def _missing_from_process() -> dict[str, int]:
-    """Addresses of library functions that LLVM would not find in the process by itself."""
+def _supplied(symbol: str) -> int | None:
+    """The address of a library function, unless LLVM finds it in the process by itself."""
     if ON_WINDOWS:
-        missing = list(LIBRARY_SYMBOLS)
         libraries = [ctypes.CDLL("ucrtbase"), ctypes.CDLL("vcruntime140")]
+    elif hasattr(ctypes.CDLL(None), symbol):
+        return None
     else:
-        process = ctypes.CDLL(None)
-        missing = [symbol for symbol in LIBRARY_SYMBOLS if not hasattr(process, symbol)]
         # Looking for the library may start other programs, so only do it when it is needed.
-        libraries = [ctypes.CDLL(ctypes.util.find_library("m"))] if missing else []
-    addresses = {}
-    for symbol in missing:
-        for library in libraries:
-            if hasattr(library, symbol):
-                function = getattr(library, symbol)
-                addresses[symbol] = ctypes.cast(function, ctypes.c_void_p).value or 0
-                break
-    return addresses
+        from ctypes.util import find_library
+
+        libraries = [ctypes.CDLL(find_library("m"))]
+    for library in libraries:
+        if hasattr(library, symbol):
+            return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value
+    return None
