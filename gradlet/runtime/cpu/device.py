@@ -7,7 +7,6 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -23,7 +22,7 @@ from gradlet.ir.node import Node
 from gradlet.runtime import observe
 from gradlet.runtime.cpu import memory
 from gradlet.runtime.cpu.cache import ObjectCache
-from gradlet.runtime.cpu.compiler import LoadedObject, cached_object, load_object
+from gradlet.runtime.cpu.compiler import LoadedObject, load_object
 from gradlet.runtime.cpu.memory import Block
 from gradlet.runtime.cpu.runner import MARK_WORD
 from gradlet.runtime.cpu.target import host_target
@@ -88,27 +87,6 @@ class CpuDevice:
 
     def view(self, block: Block, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         return block.view(dtype.numpy, shape)
-
-    def load(self, sources: Sequence[tuple[str, int]]) -> list[LoadedObject]:
-        """Compiles modules of LLVM IR, several at once, and puts them into memory.
-
-        Args:
-            sources: the text of each module and how many phases it exports.
-        """
-
-        def compile_one(text: str) -> bytes:
-            return cached_object(text, self.target, self.cache)
-
-        texts = [text for text, _ in sources]
-        if len(texts) > 1 and self.target.threads > 1:
-            with ThreadPoolExecutor(self.target.threads) as pool:
-                objects = list(pool.map(compile_one, texts))
-        else:
-            objects = [compile_one(text) for text in texts]
-        return [
-            load_object(data, [f"phase{i}" for i in range(phases)])
-            for data, (_, phases) in zip(objects, sources, strict=True)
-        ]
 
     def load_stored(self, code: Sequence[tuple[str, int]]) -> list[LoadedObject] | None:
         """Puts object code from the cache into memory, or returns None if some is not there.
