@@ -130,15 +130,22 @@ def test_threads_that_look_meanwhile_see_whole_values() -> None:
 
 
 class Cache:
-    """Rows that are filled one after the other, and a sum over some of them."""
+    """Rows that are filled one after the other.
 
-    def __init__(self, dtype: str = "float32") -> None:
-        self.rows = Tensor.zeros(64, 48, dtype=dtype, requires_grad=False).realize()
+    Args:
+        late: whether an index is looked at when the rows have changed, and not before that.
+    """
+
+    def __init__(self, dtype: str = "float32", late: bool = False) -> None:
+        self.rows = Tensor.zeros(64, 96, dtype=dtype, requires_grad=False).realize()
+        self.nothing = Tensor.zeros(64, 96, requires_grad=False).realize()
+        self.late = late
 
     def fill(self, row: Tensor, at: Tensor) -> Tensor:
         places = Tensor.arange(64).reshape(64, 1)
+        row = row if self.late else (row + self.nothing[at].sum()).cast(row.dtype)
         self.rows.assign((places == at).where(row, self.rows))
-        return self.rows[at].sum()
+        return self.rows[at].sum() if self.late else self.rows.sum()
 
     @jit
     def filled(self, row: Tensor, at: Tensor) -> Tensor:
@@ -151,7 +158,7 @@ def address(x: Tensor) -> int:
 
 
 def row_of(i: int, dtype: str = "float32") -> tuple[Tensor, Tensor]:
-    row = Tensor(np.arange(48) + i, dtype=dtype, requires_grad=False)
+    row = Tensor(np.arange(96) + i, dtype=dtype, requires_grad=False)
     return row, Tensor(i, requires_grad=False)
 
 
@@ -163,8 +170,7 @@ def test_a_cache_is_filled_where_it_stands(dtype: str) -> None:
         assert cache.filled(*row_of(i, dtype)).item() == plain.fill(*row_of(i, dtype)).item()
         places.add(address(cache.rows))
     assert cache.rows.tolist() == plain.rows.tolist()
-    large = cache.rows.nbytes() >= 4096
-    assert len(places) <= 3 or not large or not COMPILED, "not a new place for each row"
+    assert len(places) <= 2 or not COMPILED, "the first step may not, for it is looked at"
 
 
 @pytest.mark.parametrize("name", [n for n in LOOKERS if "view" not in n])
@@ -181,8 +187,23 @@ def test_who_looks_at_a_cache_keeps_what_it_was(name: str) -> None:
     assert cache.rows[7].tolist() == row_of(7)[0].tolist()
 
 
-def test_an_index_out_of_range_changes_nothing() -> None:
+def test_memory_from_elsewhere_is_left_alone() -> None:
+    raw = np.zeros(64 * 96 * 4 + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    array = raw[start : start + 64 * 96 * 4].view(np.float32).reshape(64, 96)
     cache = Cache()
+    for i in range(3):
+        cache.filled(*row_of(i))
+    cache.rows = Tensor.from_numpy(array, copy=False).requires_grad_(False)
+    for i in range(3):
+        cache.filled(*row_of(i))
+        assert not array.any()
+    assert cache.rows[2].tolist() == row_of(2)[0].tolist()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_index_out_of_range_changes_nothing(late: bool) -> None:
+    cache = Cache(late=late)
     for i in range(5):
         cache.filled(*row_of(i))
     before = cache.rows.tolist()

@@ -294,7 +294,8 @@ class CpuProgram:
         blocks: list[Any] = [None] * len(self.outputs)
         for output, param in self.updates:
             before = memories[param]
-            blocks[output] = before if param in owned else memory.copy(before)
+            here = param in owned and before.is_ours
+            blocks[output] = before if here else memory.copy(before)
         for group, parts in self.output_groups:
             if parts is None:
                 if blocks[group[0]] is not None:

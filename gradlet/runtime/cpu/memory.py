@@ -38,9 +38,11 @@ class Block:
     Attributes:
         address: of the first byte, a multiple of 64.
         nbytes: how many bytes were asked for.
+        is_ours: whether nobody has the memory who does not have the block.
     """
 
     __slots__ = ("__weakref__", "address", "nbytes")
+    is_ours = True
 
     def __init__(self, address: int, nbytes: int) -> None:
         self.address = address
@@ -97,6 +99,7 @@ class Borrowed(Block):
     """The memory of an array from elsewhere, which it keeps alive."""
 
     __slots__ = ("_array",)
+    is_ours = False
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         super().__init__(array.ctypes.data, array.nbytes)
