@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import tempfile
@@ -49,6 +50,16 @@ def seeds() -> None:
 
     random.seed(0)
     Tensor.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def long_lived() -> Iterator[None]:
+    """What a module leaves behind, such as its compiled programs, is no longer looked through.
+
+    With all that a thousand tests have left a collection of garbage takes a second.
+    """
+    yield
+    gc.freeze()
 
 
 @pytest.fixture

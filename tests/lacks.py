@@ -10,7 +10,9 @@ LACKS: dict[str, dict[str, str]] = {
     "numpy": {
         "test_a_few_units_in_the_last_place[float32-cosh]": "NumPy's float32 exp is a unit worse",
     },
-    "torch:cpu": {},
+    "torch:cpu": {
+        "test_float64_is_rounded_to_float16_once": "PyTorch rounds to float32 on the way",
+    },
     "webgpu": {
         "test_memory_that_was_shared_is_left_alone": "NumPy cannot work in its memory",
         "test_who_looks_at_a_cache_keeps_what_it_was": "NumPy cannot work in its memory",

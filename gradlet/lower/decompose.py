@@ -9,10 +9,11 @@ from functools import partial
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import index, ops
-from gradlet.ir.build import cast, div, full_like, mul
+from gradlet.ir.build import binary, bitcast, cast, div, full_like, mul
 from gradlet.ir.node import Node, node
 from gradlet.ir.ops import Op
 from gradlet.lower import float8, power, transcendental, trigonometry
+from gradlet.lower.floats import bits_of, choose, equal, less, magnitude, masked, plus
 from gradlet.lower.loops import Assign, Body, map_assigns
 from gradlet.lower.transforms import rewrite_expression
 
@@ -83,8 +84,23 @@ def _is_half(dtype: DType) -> bool:
 def _to_half(x: Node, dtype: DType) -> Node:
     """A cast to 16 bits, by way of float32."""
     if x.dtype is dtypes.float64 and dtype is dtypes.float16:
-        return cast(x, dtype)
+        return cast(_to_odd(x), dtype)
     return x if x.dtype is dtype else cast(cast(x, dtypes.float32), dtype)
+
+
+def _to_odd(x: Node) -> Node:
+    """The float32 that is `x`, or that of its two neighbours whose last bit is 1.
+
+    Rounded once more, to fewer bits, that is what `x` rounds to (Boldo & Melquiond 2008).
+    """
+    near = cast(x, dtypes.float32)
+    back = cast(near, dtypes.float64)
+    bits = bits_of(near)
+    beyond = less(magnitude(x), magnitude(back))
+    other = choose(beyond, plus(bits, -1), plus(bits, 1))
+    inexact = binary(ops.OR, less(back, x), less(x, back))
+    even = equal(masked(bits, 1), 0)
+    return bitcast(choose(binary(ops.AND, inexact, even), other, bits), dtypes.float32)
 
 
 def _half(functions: dict[Op, Function], current: Node, src: tuple[Node, ...]) -> Node:

@@ -384,3 +384,18 @@ def test_extremes_of_half_floats(dtype: DType) -> None:
     np.testing.assert_array_equal(Tensor(x).min(1).float().numpy(), wide.min(1))
     running = Tensor(x).cummax(1)[0].float().numpy()
     np.testing.assert_array_equal(running, np.maximum.accumulate(wide, 1))
+
+
+def test_float64_is_rounded_to_float16_once() -> None:
+    """At the borders between neighbours, and beside them by less than float32 can tell."""
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
+    borders = (halves[:-1] + halves[1:]) / 2
+    beside = [borders * (1 + 1e-10), borders * (1 - 1e-10), np.nextafter(borders, np.inf)]
+    edges = np.array([0.0, np.inf, np.nan, 65519.99999, 65520.0, 1e300, 5e-324, 1e-45])
+    values = np.concatenate([halves, borders, *beside, edges])
+    values = np.concatenate([values, -values])
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16)
+    found = Tensor(values, requires_grad=False).half().numpy()
+    np.testing.assert_array_equal(found.view(np.uint16) & 0x7FFF, expected.view(np.uint16) & 0x7FFF)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))

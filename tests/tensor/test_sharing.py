@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -144,7 +143,6 @@ def test_families_are_numpys(shape: tuple[int, ...], plan: list, keep_root: bool
             known.append(expected)
             if not keep_root and len(ours) == 3:
                 del ours[0], known[0], made
-                gc.collect()
     for mine, expected in zip(ours, known, strict=True):
         np.testing.assert_array_equal(mine.numpy(), expected)
 
