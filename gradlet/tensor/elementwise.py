@@ -225,6 +225,7 @@ class Elementwise(Arithmetic):
         one_more = self + 1.0
         lost = ((one_more - 1.0) - self) / one_more  # what rounding took from 1 + x
         exact = one_more.log() - (abs(self) < 1.0).where(lost, 0.0)
+        exact = (one_more == 1.0).where(self, exact)  # -0.0 too
         return self._result(build.surrogate(exact.node, one_more.log().node))
 
     @rounded_once
@@ -263,7 +264,7 @@ class Elementwise(Arithmetic):
             return x
         if not x.dtype.is_float:
             return (x > 0).cast(x.dtype) - (x < 0).cast(x.dtype)
-        return (x < 0).where(-1.0, (x > 0).where(1.0, x * 0.0))
+        return (x < 0).where(-1.0, (x > 0).where(1.0, abs(x) * 0.0))
 
     def signbit(self) -> Self:
         """True where the sign is minus, of -0.0 and nan too."""

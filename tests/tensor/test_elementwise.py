@@ -405,3 +405,16 @@ def test_integers_stay_integers(kind: Any) -> None:
     check(lambda x: x.hardtanh(2, 5), lambda x: F.hardtanh(x, 2, 5), x)
     check(lambda x: x.square(), None, x)
     check(lambda x: x.square(), None, x > 3)
+
+
+ODD = ["sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "erf", "expm1", "log1p",
+       "trunc", "round", "floor", "ceil", "sqrt", "sign", "frac", "deg2rad", "rad2deg"]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ODD)
+def test_zeros_keep_their_sign(name: str, dtype: type) -> None:
+    zeros = np.array([0.0, -0.0], dtype)
+    ours = getattr(Tensor(zeros), name)().numpy()
+    theirs = getattr(torch.from_numpy(zeros), name)().numpy()
+    assert not ours.any() and np.signbit(ours).tolist() == np.signbit(theirs).tolist()
