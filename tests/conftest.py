@@ -59,6 +59,7 @@ def long_lived() -> Iterator[None]:
     With all that a thousand tests have left a collection of garbage takes a second.
     """
     yield
+    gc.collect()
     gc.freeze()
 
 

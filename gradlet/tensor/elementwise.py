@@ -225,7 +225,7 @@ class Elementwise(Arithmetic):
         one_more = self + 1.0
         lost = ((one_more - 1.0) - self) / one_more  # what rounding took from 1 + x
         exact = one_more.log() - (abs(self) < 1.0).where(lost, 0.0)
-        exact = (one_more == 1.0).where(self, exact)  # -0.0 too
+        exact = one_more.eq(1.0).where(self, exact)  # -0.0 too
         return self._result(build.surrogate(exact.node, one_more.log().node))
 
     @rounded_once
