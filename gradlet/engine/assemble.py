@@ -15,7 +15,7 @@ from gradlet.lower.linear import LinearProgram
 from gradlet.runtime import observe
 from gradlet.runtime.compiled import Assembly, Compiled, Step
 from gradlet.runtime.device import Executable
-from gradlet.runtime.errors import indexed_axes
+from gradlet.runtime.errors import Indexed, indexed_axes
 from gradlet.schedule.limit import NO_LIMIT, Limit
 from gradlet.schedule.memory import lifetimes, share
 from gradlet.schedule.plan import Schedule
@@ -58,7 +58,7 @@ def loaded(device: Compiled, kernel: Kernel) -> tuple[LinearProgram, Any]:
 def _placed(
     device: Compiled,
     plan: Schedule,
-    indexed: Sequence[tuple[str, tuple[int, ...], int]],
+    indexed: Indexed,
 ) -> Assembly:
     """Gives every array of a program its place: params, outputs, then shared blocks."""
     outputs = [b for b in dict.fromkeys(plan.sinks) if b >= plan.params]

@@ -6,22 +6,14 @@ import contextlib
 import importlib
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from gradlet.engine import trace
 from gradlet.engine.program import Capture, capture
 from gradlet.ir import ops
 from gradlet.ir.node import Node
 from gradlet.runtime import observe
-from gradlet.runtime.buffer import Buffer, node_of
+from gradlet.runtime.buffer import Buffer, Holder, node_of
 from gradlet.runtime.device import Device, Executable
-
-
-class Holder(Protocol):
-    """Something that shows a node's value to a user: a Tensor."""
-
-    node: Node
-
 
 # Every Tensor alive, by weak references that leave the set without a line of Python. What a user
 # still holds is stored when a graph that contains it runs, so that looking at it later computes

@@ -142,7 +142,7 @@ _memory_of: Callable[[Buffer], Any] = vars(Buffer)["memory"].__get__
 
 
 class Holder(Protocol):
-    """Something with a node, such as a tensor."""
+    """Something that shows a node's value to a user: a Tensor."""
 
     node: Node
 

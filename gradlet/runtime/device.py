@@ -139,6 +139,11 @@ def get_device(name: Any) -> Device:
     return found
 
 
+def is_torch_device(value: Any) -> bool:
+    """Whether it is a `torch.device`, which names a device of ours by what it prints as."""
+    return type(value).__name__ == "device"
+
+
 def finest_float(name: str) -> DType:
     """What counts without losing digits on a device: float64, or float32 where it lacks that."""
     device = get_device(name)

@@ -12,7 +12,7 @@ from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
-from gradlet.runtime.device import get_device
+from gradlet.runtime.device import get_device, is_torch_device
 from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
 from gradlet.tensor.core import Core, gradients
@@ -170,7 +170,7 @@ class Autograd(Hooked):
                 device, dtype = target.device, target.dtype
             elif isinstance(target, str) and not names_dtype(target):
                 device = target
-            elif type(target).__name__ == "device":  # PyTorch's
+            elif is_torch_device(target):
                 device = str(target)
             elif target is not None:
                 dtype = target

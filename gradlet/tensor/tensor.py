@@ -10,7 +10,7 @@ from gradlet.engine.realize import hold
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, from_numpy, node_of
-from gradlet.runtime.device import Device, get_device
+from gradlet.runtime.device import Device, get_device, is_torch_device
 from gradlet.tensor.autograd import names_dtype
 from gradlet.tensor.core import Core, as_array
 from gradlet.tensor.interop import Interop
@@ -70,7 +70,7 @@ def _check_device(device: Any) -> None:
             f"Tensor: the second argument names a device, and {device!r} does not. Put several "
             "numbers into a list; for a tensor of a shape see Tensor.zeros and Tensor.empty"
         )
-    if type(device).__name__ == "device":  # PyTorch's
+    if is_torch_device(device):
         return
     if not isinstance(device, str) or names_dtype(device):
         raise TypeError(f"Tensor: the second argument names a device; write dtype={device!r}")
