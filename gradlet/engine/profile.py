@@ -16,7 +16,7 @@ import numpy as np
 
 from gradlet.engine.costs import compulsory_bytes, float_operations
 from gradlet.ir import ops
-from gradlet.ir.kernel import Group, Kernel, Nest
+from gradlet.ir.kernel import Kernel, Nest
 from gradlet.ir.node import topological
 from gradlet.runtime import observe
 from gradlet.runtime.cpu.device import CpuDevice, CpuProgram
@@ -286,11 +286,8 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 
 def title(kernel: Kernel) -> str:
     """What a kernel computes, in a few words: `contraction, sum -> 2 float32[128, 10]`."""
-    nests: list[Nest] = []
-    for part in kernel.nests:
-        nests += part.nests if isinstance(part, Group) else [part]
     kinds: dict[str, None] = {}
-    for nest in nests:
+    for nest in kernel.innermost:
         kinds.update(dict.fromkeys(_kinds(nest)))
     results = Counter(f"{p.dtype.name}{list(p.shape)}" for p in kernel.params[: kernel.outputs])
     several = [what if times == 1 else f"{times} {what}" for what, times in results.items()]

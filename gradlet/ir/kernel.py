@@ -67,6 +67,12 @@ class Kernel:
     outputs: int
     library: Node | None = None
 
+    @property
+    def innermost(self) -> tuple[Nest, ...]:
+        """All nests, those of groups one by one."""
+        parts = (part.nests if isinstance(part, Group) else (part,) for part in self.nests)
+        return tuple(nest for nests in parts for nest in nests)
+
 
 def load(array: Node, at: tuple[Node, ...], valid: Node = index.TRUE) -> Node:
     """The element of an array at `at`, or 0 where not `valid`."""

@@ -165,13 +165,11 @@ def _checks(step: Step, plan: Schedule) -> Iterator[Node | None]:
                 return build.param(buffers[array], array.dtype, ())
         return with_sources(current, src)
 
-    for nest in step.kernel.nests:
-        for inner in (nest,) if isinstance(nest, Nest) else nest.nests:
-            values = [n for s in inner.stores for n in (s.value, *s.index)]
-            for x in topological(values):
-                if x.op is ops.CHECKED:
-                    (made,) = rewrite([x], whole)
-                    yield None if index.variables(made) else made
+    for nest in step.kernel.innermost:
+        for x in topological([n for s in nest.stores for n in (s.value, *s.index)]):
+            if x.op is ops.CHECKED:
+                (made,) = rewrite([x], whole)
+                yield None if index.variables(made) else made
 
 
 def _moved(nest: Nest, place: dict[Node, Node]) -> Nest:
