@@ -7,7 +7,7 @@ form, so that equal expressions are, wherever the rules can tell, the same node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import gcd, prod
 
 from gradlet.base import dtypes
@@ -306,16 +306,34 @@ def replace(x: Node, replacements: dict[Node, Node]) -> Node:
     A FOLD_RANGES over a replaced loop folds over the loops of what replaces it; ValueError if
     those do not make the same number of steps.
     """
-    targets = replacements.keys()
-    if targets.isdisjoint(variables(x)):
-        return x
-    replaced: dict[Node, Node] = dict(replacements)
-    affected = topological([x], lambda n: () if targets.isdisjoint(variables(n)) else n.src)
-    for current in affected:
-        if current not in replaced:
-            src = tuple(replaced.get(source, source) for source in current.src)
-            replaced[current] = current if src == current.src else rebuild(current, src)
-    return replaced[x]
+    return Replacing(replacements)(x)
+
+
+class Replacing:
+    """`replace` for many expressions, whose common parts are replaced once."""
+
+    def __init__(self, replacements: dict[Node, Node]) -> None:
+        self.targets = frozenset(replacements)
+        self.replaced = dict(replacements)
+
+    def __call__(self, x: Node) -> Node:
+        replaced = self.replaced
+        found = replaced.get(x)
+        if found is not None:
+            return found
+        if self.targets.isdisjoint(variables(x)):
+            return x
+        for current in topological([x], self._waiting):
+            if current not in replaced:
+                src = tuple([replaced.get(source, source) for source in current.src])
+                replaced[current] = current if src == current.src else rebuild(current, src)
+        return replaced[x]
+
+    def _waiting(self, x: Node) -> Iterable[Node]:
+        """The sources of `x` that may have to be replaced before it."""
+        if x in self.replaced or self.targets.isdisjoint(variables(x)):
+            return ()
+        return x.src
 
 
 def simplify(x: Node) -> Node:
