@@ -69,7 +69,8 @@ class _Recomputing:
         leaves: dict[int, int] = {}
         for b in wanted:
             self.trace(b, b, chain, leaves)
-        saved = sum(self.bytes(b) for b in wanted)
+        leaves |= {b: self.bytes(b) for b in leaves if b in cluster.reads}
+        saved = 2 * sum(self.bytes(b) for b in wanted)  # neither written nor read
         if not chain or sum(leaves.values()) > saved:
             return cluster
         return self.with_steps(cluster, list(chain)) or cluster
@@ -89,7 +90,7 @@ class _Recomputing:
             if source in self.writer and self.bytes(source) * _SMALLER > self.bytes(goal):
                 self.trace(source, goal, chain, leaves)
             else:
-                in_place = self.buffers[source].shape == self.buffers[goal].shape
+                in_place = self.buffers[source].size == self.buffers[goal].size
                 leaves[source] = self.bytes(source) * (1 if in_place else _SMALLER)
         chain[self.writer[b]] = None
 
