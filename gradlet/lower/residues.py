@@ -7,7 +7,7 @@ from itertools import product
 from math import prod
 
 from gradlet.ir import build, index, ops
-from gradlet.ir.kernel import Nest
+from gradlet.ir.kernel import Nest, load
 from gradlet.ir.node import Node, node, topological
 from gradlet.lower.transforms import replace_value
 
@@ -22,6 +22,7 @@ def by_residue(nest: Nest) -> list[Nest]:
        out[2 * q]     = sum over j of a[q - j] * b[2 * j]
        out[2 * q + 1] = sum over j of a[q - j] * b[2 * j + 1]
     """
+    nest = _in_groups(nest)
     strides = _strides(nest)
     if not strides or prod(strides.values()) > _MOST:
         return [nest]
@@ -34,6 +35,26 @@ def by_residue(nest: Nest) -> list[Nest]:
             places[counter] = index.add(index.scale(quotient, stride), remainder)
         made.append(_with(nest, places))
     return made
+
+
+def _in_groups(nest: Nest) -> Nest:
+    """A counter that is divided, but in no condition, becomes two: of groups and within them.
+
+       for i: out[i] = sum over j of a[i // 8 * 8 + j] * b[i % 8]
+    ->
+       for q: for r: out[8 * q + r] = sum over j of a[8 * q + j] * b[r]
+    """
+    nodes = topological([store.value for store in nest.stores])
+    conditions = [x.src[1] for x in nodes if x.op is ops.LOAD]
+    conditions += [x.src[0] for x in nodes if x.op is ops.WHERE]
+    tested = frozenset().union(*(index.variables(condition) for condition in conditions))
+    places: dict[Node, Node] = {}
+    for counter, stride in _strides(nest).items():
+        name, size = counter.arg
+        if counter not in tested and size % stride == 0:
+            groups, within = index.loop(f"{name}q", size // stride), index.loop(f"{name}r", stride)
+            places[counter] = index.add(index.scale(groups, stride), within)
+    return _with(nest, places) if places else nest
 
 
 def _strides(nest: Nest) -> dict[Node, int]:
@@ -53,16 +74,21 @@ def _strides(nest: Nest) -> dict[Node, int]:
 
 
 def _with(nest: Nest, places: dict[Node, Node]) -> Nest:
-    ranges = tuple(x for c in nest.ranges for x in index.variables(places.get(c, c)))
+    ranges = tuple(x for c in nest.ranges for x in _outermost_first(places.get(c, c)))
     stores = tuple(
         replace(
             store,
             index=tuple(index.replace(i, places) for i in store.index),
-            value=_trimmed(index.replace(store.value, places)),
+            value=_masked_once(_trimmed(index.replace(store.value, places))),
         )
         for store in nest.stores
     )
     return Nest(ranges, stores)
+
+
+def _outermost_first(place: Node) -> list[Node]:
+    """The counters of an index, the one with the longest steps first."""
+    return sorted(index.variables(place), key=lambda c: -(index.coefficient(place, c) or 0))
 
 
 def _trimmed(value: Node) -> Node:
@@ -86,6 +112,27 @@ def _trimmed(value: Node) -> Node:
             trimmed = node(fold.op, (inner, *left), fold.arg, fold.dtype, ()) if left else inner
             value = replace_value(value, fold, trimmed)
     return value
+
+
+def _masked_once(value: Node) -> Node:
+    """Products of two loads in which one alone is masked, where the other is safe to read."""
+    for product in topological([value]):
+        if product.op is not ops.MUL or any(x.op is not ops.LOAD for x in product.src):
+            continue
+        a, b = product.src
+        if a.src[1] is index.TRUE or b.src[1] is index.TRUE:
+            continue
+        if index.and_(a.src[1], b.src[1]) is a.src[1] and _is_inside(b):
+            value = replace_value(value, product, build.mul(a, load(b.src[0], b.src[2:])))
+        elif index.and_(a.src[1], b.src[1]) is b.src[1] and _is_inside(a):
+            value = replace_value(value, product, build.mul(load(a.src[0], a.src[2:]), b))
+    return value
+
+
+def _is_inside(x: Node) -> bool:
+    """True if a load stays inside its array whatever the counters are."""
+    spans = zip(map(index.bounds, x.src[2:]), x.src[0].shape, strict=True)
+    return all(low >= 0 and high < extent for (low, high), extent in spans)
 
 
 def _is_zero_without(fold: Node, condition: Node) -> bool:
