@@ -116,16 +116,16 @@ def _trimmed(value: Node) -> Node:
 
 def _masked_once(value: Node) -> Node:
     """Products of two loads in which one alone is masked, where the other is safe to read."""
-    for product in topological([value]):
-        if product.op is not ops.MUL or any(x.op is not ops.LOAD for x in product.src):
+    for x in topological([value]):
+        if x.op is not ops.MUL or any(factor.op is not ops.LOAD for factor in x.src):
             continue
-        a, b = product.src
+        a, b = x.src
         if a.src[1] is index.TRUE or b.src[1] is index.TRUE:
             continue
         if index.and_(a.src[1], b.src[1]) is a.src[1] and _is_inside(b):
-            value = replace_value(value, product, build.mul(a, load(b.src[0], b.src[2:])))
+            value = replace_value(value, x, build.mul(a, load(b.src[0], b.src[2:])))
         elif index.and_(a.src[1], b.src[1]) is b.src[1] and _is_inside(a):
-            value = replace_value(value, product, build.mul(load(a.src[0], a.src[2:]), b))
+            value = replace_value(value, x, build.mul(load(a.src[0], a.src[2:]), b))
     return value
 
 
