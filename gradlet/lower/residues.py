@@ -7,7 +7,7 @@ from itertools import product
 from math import prod
 
 from gradlet.ir import build, index, ops
-from gradlet.ir.kernel import Nest, load
+from gradlet.ir.kernel import Nest
 from gradlet.ir.node import Node, node, topological
 from gradlet.lower.transforms import replace_value
 
@@ -79,7 +79,7 @@ def _with(nest: Nest, places: dict[Node, Node]) -> Nest:
         replace(
             store,
             index=tuple(index.replace(i, places) for i in store.index),
-            value=_masked_once(_trimmed(index.replace(store.value, places))),
+            value=_trimmed(index.replace(store.value, places)),
         )
         for store in nest.stores
     )
@@ -112,27 +112,6 @@ def _trimmed(value: Node) -> Node:
             trimmed = node(fold.op, (inner, *left), fold.arg, fold.dtype, ()) if left else inner
             value = replace_value(value, fold, trimmed)
     return value
-
-
-def _masked_once(value: Node) -> Node:
-    """Products of two loads in which one alone is masked, where the other is safe to read."""
-    for x in topological([value]):
-        if x.op is not ops.MUL or any(factor.op is not ops.LOAD for factor in x.src):
-            continue
-        a, b = x.src
-        if a.src[1] is index.TRUE or b.src[1] is index.TRUE:
-            continue
-        if index.and_(a.src[1], b.src[1]) is a.src[1] and _is_inside(b):
-            value = replace_value(value, x, build.mul(a, load(b.src[0], b.src[2:])))
-        elif index.and_(a.src[1], b.src[1]) is b.src[1] and _is_inside(a):
-            value = replace_value(value, x, build.mul(load(a.src[0], a.src[2:]), b))
-    return value
-
-
-def _is_inside(x: Node) -> bool:
-    """True if a load stays inside its array whatever the counters are."""
-    spans = zip(map(index.bounds, x.src[2:]), x.src[0].shape, strict=True)
-    return all(low >= 0 and high < extent for (low, high), extent in spans)
 
 
 def _is_zero_without(fold: Node, condition: Node) -> bool:

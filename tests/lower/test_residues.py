@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from textwrap import dedent
 
-from gradlet.ir import ops
+from gradlet.ir import index, ops
 from gradlet.ir.node import topological
 from gradlet.lower.loops import show
 from gradlet.lower.nest import loops_of
 from gradlet.lower.residues import by_residue
-from gradlet.lower.tile import contraction_of
 from tests.graphs import GRAPHS, gradients, leaf, plan
 from tests.lower.test_choose import whole
 
@@ -36,22 +35,23 @@ def test_a_stride_of_two_makes_two_nests() -> None:
     )
 
 
-def test_weights_of_a_strided_gradient_are_not_masked() -> None:
-    """Or they would vary with the pixels, and no tile could have several of both."""
-    (step,) = plan(*GRAPHS["strided_gradient"]()).steps
-    nests = by_residue(step.kernel.nests[0])
-    assert len(nests) == 4
-    for nest in nests:
-        found = contraction_of(nest)
-        assert found is not None and all(found.only(n) for n in (0, 1))
-
-
 def test_channels_in_groups_are_two_counters() -> None:
     image, filters = leaf(2, 40, 5, 5), leaf(40, 20, 3, 3)
     result = image.conv2d(filters, padding=1, groups=2)
     (step,) = plan(*gradients(result * leaf(*result.shape), image)).steps
     (nest,) = by_residue(step.kernel.nests[0])
     assert [c.arg[1] for c in nest.ranges] == [2, 2, 20, 5, 5]
+
+
+def test_the_weights_of_a_strided_gradient_vary_with_no_place_in_the_image() -> None:
+    (step,) = plan(*GRAPHS["strided_gradient"]()).steps
+    nests = by_residue(step.kernel.nests[0])
+    assert len(nests) == 4
+    for made in nests:
+        places = {c for c in made.ranges if c.arg[0] in ("i2q", "i3q")}
+        loads = [x for x in topological([made.stores[0].value]) if x.op is ops.LOAD]
+        assert len(places) == 2
+        assert any(places.isdisjoint(index.variables(x)) for x in loads)
 
 
 def test_other_nests_stay_as_they_are() -> None:
