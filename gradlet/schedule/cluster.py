@@ -95,10 +95,11 @@ class _Clustering:
         if self.stands_between(a.steps[0], b.steps[0]):
             return None
         joined = self.joined(a, b)
-        if joined is None and len(b.steps) == 1 and len(a.extents) > 1:
-            adding = self.row_by_row(b.steps[0], len(a.extents) - 1)
-            if adding is not None:
-                joined = self.joined(a, adding)
+        for rows, sums in ((a, b), (b, a)):
+            if joined is None and len(sums.steps) == 1 and len(rows.extents) > 1:
+                adding = self.row_by_row(sums.steps[0], len(rows.extents) - 1)
+                if adding is not None:
+                    joined = self.joined(rows, adding)
         return joined
 
     def row_by_row(self, number: int, position: int) -> Cluster | None:
@@ -176,8 +177,8 @@ class _Clustering:
         These may be larger where each of the outer rows, as a head of attention, has its own part
         of them, which stays in cache as well.
         """
-        largest = max((self.bytes[b] for b in product.matrices & within), default=0)
-        total = sum(self.bytes[b] for b in product.matrices)
+        largest = max((product.matrices[b] for b in product.matrices.keys() & within), default=0)
+        total = sum(product.matrices.values())
         outer = joined.extents[:-1]
         apart = bool(outer) and product.both.issuperset(range(len(outer)))
         stays = apart and total - largest <= self.cache_bytes * prod(outer)

@@ -6,7 +6,7 @@ noted here of each says whether that is so; `cluster.py` decides what is joined.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -25,11 +25,12 @@ _Counters = frozenset[int]
 class Product:
     """A contraction: its matrices, and which counters move one of its factors alone, or both.
 
-    Not among the matrices is what is only added to the result, or multiplied with it: no part of
-    that is read twice.
+    Of each matrix it has the bytes that are touched, such as the queries' of one projection to
+    queries, keys and values. Not among the matrices is what is only added to the result, or
+    multiplied with it: no part of that is read twice.
     """
 
-    matrices: frozenset[int]
+    matrices: Mapping[int, int]
     first: frozenset[int]
     second: frozenset[int]
     both: frozenset[int]
@@ -127,9 +128,16 @@ def describe(number: int, step: Step, sums: bool = False) -> Cluster:
     )
 
 
-def _buffers_of(x: Node, step: Step) -> frozenset[int]:
-    loads = [load for load in topological([x]) if load.op is ops.LOAD]
-    return frozenset(step.buffers[load.src[0].arg] for load in loads)
+def _touched(x: Node, step: Step) -> dict[int, int]:
+    """The buffers that an expression reads, with how many bytes of each."""
+    found: dict[int, int] = {}
+    for load in topological([x]):
+        if load.op is ops.LOAD:
+            array = load.src[0]
+            elements = prod(counter.arg[1] for counter in index.variables(load))
+            b = step.buffers[array.arg]
+            found[b] = found.get(b, 0) + min(elements, array.size) * array.dtype.itemsize
+    return found
 
 
 def _independent(nest: Nest) -> tuple[int, ...]:
@@ -189,9 +197,13 @@ def made_in_place(step: Step) -> dict[int, int]:
 
 def _products(step: Step) -> tuple[Product, ...]:
     """The contractions of a step."""
-    written = frozenset(step.buffers[: step.kernel.outputs])
+    written = {
+        b: param.size * param.dtype.itemsize
+        for b, param in zip(step.buffers, step.kernel.params, strict=True)
+        if param.arg < step.kernel.outputs
+    }
     return tuple(
-        Product(written | _buffers_of(factors, step), *counters)
+        Product(written | _touched(factors, step), *counters)
         for nest in step.kernel.nests
         if isinstance(nest, Nest)
         for factors, *counters in contractions(nest)

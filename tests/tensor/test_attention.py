@@ -141,6 +141,28 @@ def test_between_projections_scores_are_not_stored(mask: str, dropout: float, he
 
 
 @pytest.mark.parametrize(
+    ("batch", "heads", "shared", "length", "width"),
+    [(8, 8, 8, 128, 32), (1, 12, 12, 256, 64), (2, 8, 8, 512, 80), (2, 8, 2, 251, 32)],
+)
+def test_out_of_one_projection_scores_are_not_stored(
+    batch: int, heads: int, shared: int, length: int, width: int
+) -> None:
+    """As in a GPT, where the gradients go back into one array."""
+    x, inner = leaf(batch, length, 64), heads * width
+    weights = leaf(inner + 2 * shared * width, 64), leaf(64, inner)
+    parts = (x @ weights[0].T).split([inner, shared * width, shared * width], dim=-1)
+    q, k, v = (p.unflatten(-1, (-1, width)).transpose(1, 2) for p in parts)
+    result = attention(q, k, v, is_causal=True, enable_gqa=True)
+    projected = result.transpose(1, 2).flatten(2) @ weights[1].T
+    made = plan(*gradients(projected * projected, x, *weights))
+    verify_schedule(made)
+    written = {b for step in made.steps for b in step.buffers[: step.kernel.outputs]}
+    scores = batch * heads * length * length
+    large = [made.buffers[b].shape for b in written if made.buffers[b].size >= scores]
+    assert not any(shape[-1] == length for shape in large)
+
+
+@pytest.mark.parametrize(
     ("shapes", "options", "says"),
     [
         (((2, 3), (4, 5), (4, 5)), {}, "do not fit"),
