@@ -58,11 +58,11 @@ def _in_groups(nest: Nest) -> Nest:
 
 
 def _strides(nest: Nest) -> dict[Node, int]:
-    """For each counter that sums of products divide the number that they divide it by."""
+    """For each counter that sums of products, or of elements, divide, what they divide it by."""
     found: dict[Node, int] = {}
     for store in nest.stores:
         for fold in topological([store.value]):
-            if fold.op is not ops.FOLD_RANGES or fold.src[0].op is not ops.MUL:
+            if fold.op is not ops.FOLD_RANGES or fold.src[0].op not in (ops.MUL, ops.LOAD):
                 continue
             for x in topological([fold.src[0]]):
                 if x.op is not ops.MOD:
@@ -96,7 +96,7 @@ def _trimmed(value: Node) -> Node:
     for fold in topological([value]):
         if fold.op is not ops.FOLD_RANGES or fold.arg is not ops.ADD:
             continue
-        if any(x.op is ops.LOAD and x.src[1] is index.FALSE for x in fold.src[0].src):
+        if any(x.op is ops.LOAD and x.src[1] is index.FALSE for x in _factors(fold)):
             value = replace_value(value, fold, build.const(0, fold.dtype))
             continue
         places: dict[Node, Node] = {}
@@ -118,5 +118,10 @@ def _is_zero_without(fold: Node, condition: Node) -> bool:
     """True if the terms of a sum of products vanish where `condition` does not hold."""
     return any(
         factor.op is ops.LOAD and index.and_(factor.src[1], condition) is factor.src[1]
-        for factor in fold.src[0].src
+        for factor in _factors(fold)
     )
+
+
+def _factors(fold: Node) -> tuple[Node, ...]:
+    """What each term of a sum is the product of."""
+    return fold.src[0].src if fold.src[0].op is ops.MUL else fold.src[:1]

@@ -35,6 +35,17 @@ def test_a_stride_of_two_makes_two_nests() -> None:
     )
 
 
+def test_windows_that_overlap_are_added_without_division() -> None:
+    image = leaf(2, 3, 11, 11)
+    result = image.max_pool2d(3, stride=2)
+    (step,) = plan(*gradients(result * leaf(*result.shape), image)).steps
+    last = step.kernel.innermost[-1]
+    nests = by_residue(last)
+    assert len(nests) == 4
+    for nest in nests:
+        assert not any(x.op is ops.MOD for x in topological([nest.stores[0].value]))
+
+
 def test_channels_in_groups_are_two_counters() -> None:
     image, filters = leaf(2, 40, 5, 5), leaf(40, 20, 3, 3)
     result = image.conv2d(filters, padding=1, groups=2)
