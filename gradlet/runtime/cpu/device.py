@@ -146,9 +146,12 @@ class CpuProgram:
         self.params = params
         self.outputs = list(outputs)
         self.output_groups = [
-            (group, memory.Pieces([outputs[i] for i in group]) if len(group) > 1 else None)
+            (group, memory.Pieces(sizes) if max(sizes) <= memory.SMALL else None)
             for group in memory.groups(outputs)
+            for sizes in ([outputs[i] for i in group],)
         ]
+        alone = len(self.output_groups) == 1
+        self.small_outputs = self.output_groups[0][1] if alone else None  # if they are all so
         self.arena_offsets = np.array(arena, np.int64)
         self.arena_bytes = arena_bytes
         self.sinks = list(sinks)
@@ -161,11 +164,11 @@ class CpuProgram:
         self.calls = list(calls)
         self.updates = list(updates)
         self.changes_from = changes_from
-        self.table, self.places = self._table(launches)
-        self.parts = self._parts()
         count = 1 + params + len(self.outputs) + len(self.arena_offsets)
         self.addresses = np.zeros(count, np.int64)
         self.addresses[0] = self.status.ctypes.data
+        self.table, self.places = self._table(launches)
+        self.parts = self._parts()
         small = 0 < arena_bytes <= SMALL_ARENA
         self.small_arena = self._place_arena() if small else None  # kept from call to call
         # Python reads and writes these faster than arrays.
@@ -190,7 +193,6 @@ class CpuProgram:
         late = None
         with self.lock:
             blocks = self._bind(memories, owned)
-            np.take(self.addresses, self.places, out=self.table.arguments, mode="clip")
             recorder = observe.recorder
             begin = time.perf_counter_ns() if recorder is not None else 0
             try:
@@ -220,8 +222,6 @@ class CpuProgram:
         taken: list[list[float]] = [[] for _ in tables]
         with self.lock:
             blocks = self._bind(memories)
-            for table, places in tables:
-                np.take(self.addresses, places, out=table.arguments)
             for _ in range(runs):
                 for n, ((table, _), seconds) in enumerate(zip(tables, taken, strict=True)):
                     start = time.perf_counter()
@@ -235,23 +235,33 @@ class CpuProgram:
         return [median(seconds) for seconds in taken]
 
     def _table(self, launches: Sequence[Launch]) -> tuple[LaunchTable, np.ndarray]:
-        """A table of some rows, and for each of its arguments the place of its address."""
+        """A table of some rows, behind one that gathers their arguments' addresses.
+
+        Returns:
+            the table, and what that row reads: for each argument the place of its address.
+        """
         threads = self.device.target.threads
+        places = np.array([p for x in launches for p in x.arrays], np.int64)
+        count = len(places)
         rows = [
-            (launch.address, (0,) * len(launch.arrays), launch.extent, _chunk(launch, threads))
-            for launch in launches
+            (self.device.workers.bind, (0, 0, 0), count, max(count, 1)),
+            *(
+                (launch.address, (0,) * len(launch.arrays), launch.extent, _chunk(launch, threads))
+                for launch in launches
+            ),
         ]
-        places = [p for x in launches for p in x.arrays]
         if self.updates:
-            rows.append((self.device.workers.mark, (0,), 0, 1))
-            places.append(0)
-        return LaunchTable(rows), np.array(places, np.int64)
+            rows.append((self.device.workers.mark, (self.status.ctypes.data,), 0, 1))
+        table = LaunchTable(rows)
+        behind = table.arguments[3:]
+        table.arguments[:3] = [array.ctypes.data for array in (self.addresses, places, behind)]
+        return table, places
 
     def _parts(self) -> list[tuple[LaunchTable, Call | None]]:
         """The rows up to each call, with that call, those before updates, and the rest."""
-        cuts: list[tuple[int, Call | None]] = [(call.row, call) for call in self.calls]
+        cuts: list[tuple[int, Call | None]] = [(call.row + 1, call) for call in self.calls]
         if self.updates:
-            cuts.append((self.changes_from, None))
+            cuts.append((self.changes_from + 1, None))
         if not cuts:
             return [(self.table, None)]
         parts: list[tuple[LaunchTable, Call | None]] = []
@@ -291,6 +301,8 @@ class CpuProgram:
 
     def _allocate(self, memories: Sequence[Any], owned: Collection[int]) -> list[Block]:
         """A block for each output."""
+        if self.small_outputs is not None:
+            return [*self.small_outputs.allocate()]
         blocks: list[Any] = [None] * len(self.outputs)
         for output, param in self.updates:
             before = memories[param]

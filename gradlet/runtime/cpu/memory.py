@@ -230,7 +230,7 @@ def allocate(nbytes: int) -> Block:
     return pool.allocate(nbytes)
 
 
-_SMALL = 256  # bytes of a block that may be part of another
+SMALL = 256  # bytes of a block that may be part of another
 _SHARED = 4096  # bytes of a block that has parts
 _KEPT_CALLS = 3  # how many calls' parts a program keeps
 
@@ -243,7 +243,7 @@ def groups(sizes: Sequence[int]) -> list[list[int]]:
     made: list[list[int]] = []
     room = 0
     for position, nbytes in enumerate(sizes):
-        if nbytes > _SMALL:
+        if nbytes > SMALL:
             made.insert(0, [position])
         elif room >= _whole_lines(nbytes):
             made[-1].append(position)
@@ -268,8 +268,10 @@ class Pieces:
 
     def allocate(self) -> Sequence[Block]:
         """A block for each size."""
-        for blocks in self._known:
+        for position, blocks in enumerate(self._known):
             if all_unshared(blocks):
+                del self._known[position]
+                self._known.append(blocks)  # those given last are held for longest
                 return blocks
         whole = pool.allocate(self._offsets[-1])
         made = [
