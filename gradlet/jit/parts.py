@@ -84,18 +84,26 @@ class Target:
     trained: bool | None
     successor: tuple[str, int] | None = None
 
+    def fits(self, tensor: Core) -> bool:
+        """Whether a tensor that nobody else sees would be the same with another value."""
+        node = tensor.node
+        return (
+            node.dtype is self.dtype
+            and node.shape == self.shape
+            and tensor.requires_grad is self.trained
+            and tensor.grad is tensor.hooks is tensor.share is None
+        )
+
     @property
-    def lasts(self) -> bool:
-        """Whether its value may be that of a tensor from before the step."""
-        kept = self.kind == VARIABLE or self.successor is not None
-        return kept and self.result is not None
+    def is_made(self) -> bool:
+        """Whether it is a tensor that was not there before, with a result."""
+        return self.kind == FRESH and self.result is not None
 
     @property
     def is_spared(self) -> bool:
         """Whether nodes that have shown it are kept for another call."""
         small = prod(self.shape) * self.dtype.itemsize <= _SMALL
-        computed = self.kind == FRESH and self.result is not None and self.successor is None
-        return small and computed and self.history != "none"
+        return small and self.is_made and self.successor is None and self.history != "none"
 
     def node(self, memory: Any, device: Device) -> Node:
         """What a tensor shows that holds this result."""
@@ -139,7 +147,7 @@ def succeeding(
     held = [*shown, *(s.target for s in slots), *(which for _, _, which in grads)]
     return [
         replace(target, successor=after[number])
-        if number in after and held.count(number) == 1 and target.kind == FRESH
+        if number in after and held.count(number) == 1 and target.is_made
         else target
         for number, target in enumerate(targets)
     ]

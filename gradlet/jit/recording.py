@@ -60,9 +60,12 @@ class Recording:
         given_grads: the arguments that get a gradient.
         updates: the params whose memory may become that of a result.
         in_use: the variables that are not idle.
-        written: the variables that get a value, with the op of the node that shows it.
-        following: the fresh targets that may be what they come after, with that op.
+        gradients: those of them that are gradients, and whose they are.
+        written: the variables that get a value.
+        following: the fresh targets that may be what they come after, and that variable.
         lasting: the numbers of the targets of these two.
+        lasting_results: their results.
+        lasting_ops: those of the nodes that show them.
         others: those of the other targets.
         spares: for some of those nodes to be used again.
     """
@@ -84,32 +87,35 @@ class Recording:
     given_grads: list[int] = field(init=False)
     updates: list[int] = field(init=False)
     in_use: list[Variable] = field(init=False)
-    written: list[tuple[Variable, Op]] = field(init=False)
-    following: list[tuple[Target, Variable, Op]] = field(init=False)
+    gradients: list[tuple[Variable, Variable]] = field(init=False)
+    written: list[Variable] = field(init=False)
+    following: list[tuple[Target, Variable]] = field(init=False)
     lasting: list[int] = field(init=False)
+    lasting_results: list[int] = field(init=False)
+    lasting_ops: list[Op] = field(init=False)
     others: list[int] = field(init=False)
     spares: dict[int, Spares] = field(init=False)
 
     def __post_init__(self) -> None:
         self.given_grads = [n for kind, n, t in self.grads if kind == ARGUMENT and t is not None]
         self.updates = [param for _, param in getattr(self.program, "updates", ())]
-        self.in_use = [variable for variable in self.variables if not variable.idle]
+        self.in_use = [v for v in self.variables if not v.idle]
+        self.gradients = [(v, v.owner) for v in self.in_use if v.owner is not None]
         self.arrange({*range(len(self.targets))})
 
     def arrange(self, numbers: set[int]) -> None:
         """Finds out which of the targets with some numbers can be what they were before."""
-        targets = [(n, t) for n, t in enumerate(self.targets) if n in numbers and t.lasts]
-        written = [(n, t) for n, t in targets if t.kind == VARIABLE]
-        following = [(n, t) for n, t in targets if t.kind == FRESH]
-        self.written = [(self.variables[t.number], SHOWN[t.history]) for _, t in written]
-        self.following = [
-            (t, self.variables[t.successor[1]], SHOWN[t.history])
-            for _, t in following
-            if t.successor is not None
-        ]
-        self.lasting = [number for number, _ in (*written, *following)]
+        targets = [(n, t) for n, t in enumerate(self.targets) if n in numbers]
+        written = [(n, t) for n, t in targets if t.kind == VARIABLE and t.result is not None]
+        following = [(n, t, t.successor[1]) for n, t in targets if t.successor is not None]
+        self.written = [self.variables[target.number] for _, target in written]
+        self.following = [(target, self.variables[before]) for _, target, before in following]
+        self.lasting = [n for n, *_ in (*written, *following)]
+        lasting = [self.targets[n] for n in self.lasting]
+        self.lasting_results = [t.result for t in lasting if t.result is not None]
+        self.lasting_ops = [SHOWN[target.history] for target in lasting]
         self.others = [n for n in range(len(self.targets)) if n not in self.lasting]
-        self.spares = {n: Spares() for n in numbers if self.targets[n].is_spared}
+        self.spares = {n: Spares() for n, target in targets if target.is_spared}
 
     # Whether it can be used
 
@@ -119,13 +125,13 @@ class Recording:
             changed = self.look_again()
             if changed is not None:
                 return changed
+        for variable, owner in self.gradients:
+            grad = owner.tensor.grad
+            if grad is None:
+                return f"the gradient of a tensor of shape {variable.shape}"
+            if grad is not variable.tensor:
+                variable.tensor, self.known = grad, None
         for variable in self.in_use:
-            if variable.owner is not None:
-                grad = variable.owner.tensor.grad
-                if grad is None:
-                    return f"the gradient of a tensor of shape {variable.shape}"
-                if grad is not variable.tensor:
-                    variable.tensor, self.known = grad, None
             tensor = variable.tensor
             node = tensor.node
             if (
@@ -133,9 +139,7 @@ class Recording:
                 or tensor.requires_grad is not variable.trained
                 or node.dtype is not variable.dtype
                 or node.shape != variable.shape
-                or not (
-                    tensor.hooks is variable.hooks is None or hooks_of(tensor) == variable.hooks
-                )
+                or (tensor.hooks is not variable.hooks and hooks_of(tensor) != variable.hooks)
             ):
                 return f"a tensor of shape {variable.shape}, its dtype, gradient or hooks"
         if self.known is None:
@@ -250,7 +254,7 @@ class Recording:
             made[number] = self.tensor(self.targets[number], arguments, results, spare)
             if spare is None and number in self.spares:
                 self.spares[number].keep(made[number].node)
-        shared = [tensor for tensor in made.values() if tensor.share is not None]
+        shared = [t for t in made.values() if t.share is not None and sharing.is_shared(t)]
         if shared:
             settled = set(map(id, made.values()))
             for tensor in shared:
@@ -301,28 +305,21 @@ class Recording:
 
         They are where nobody could tell the difference.
         """
-        tensors: list[Core | None] = [variable.tensor for variable, _ in self.written]
-        now = [variable.tensor.node for variable, _ in self.written]
-        nodes = [n if n.op is op else None for n, (_, op) in zip(now, self.written, strict=True)]
-        del now
-        for target, variable, op in self.following:
+        tensors: list[Core | None] = [variable.tensor for variable in self.written]
+        for target, variable in self.following:
             assert target.successor is not None
             tensor, others = variable.tensor, _OTHERS
             if target.successor[0] == GRADIENT:
                 tensor, others = tensor.grad, 0
-            if (
-                tensor is None
-                or getrefcount(tensor) != SOLE + others
-                or tensor.node.op is not op
-                or tensor.node.dtype is not target.dtype
-                or tensor.node.shape != target.shape
-                or tensor.requires_grad is not target.trained
-                or not (tensor.grad is tensor.hooks is tensor.share is None)
-            ):
-                tensor = None
-            tensors.append(tensor)
-            nodes.append(None if tensor is None else tensor.node)
-        left = refill(nodes, [results[self.targets[n].result] for n in self.lasting])
+            if tensor is not None and getrefcount(tensor) == SOLE + others:
+                tensors.append(tensor if target.fits(tensor) else None)
+            else:
+                tensors.append(None)
+        nodes = [None if tensor is None else tensor.node for tensor in tensors]
+        if [None if node is None else node.op for node in nodes] != self.lasting_ops:
+            pairs = zip(nodes, self.lasting_ops, strict=True)
+            nodes = [node if node is not None and node.op is op else None for node, op in pairs]
+        left = refill(nodes, [results[result] for result in self.lasting_results])
         made = dict(zip(self.lasting, tensors, strict=True))
         for position in left:
             del made[self.lasting[position]]

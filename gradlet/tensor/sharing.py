@@ -133,6 +133,11 @@ def same_view(tensor: Member, source: Member, moves: tuple[Move, ...]) -> bool:
 # Writing
 
 
+def is_shared(tensor: Member) -> bool:
+    """Whether another tensor that is alive shares elements of it."""
+    return tensor.share is not None and len(tensor.share.family.living()) > 1
+
+
 def spread(writer: Member, settled: Collection[int] = ()) -> None:
     """Shows what `writer` shows now in the other members of its family.
 

@@ -155,6 +155,7 @@ class CpuProgram:
         self.arena_offsets = np.array(arena, np.int64)
         self.arena_bytes = arena_bytes
         self.sinks = list(sinks)
+        self.fills_sinks = self.sinks == list(range(params, params + len(self.outputs)))
         self.kernels = list(kernels)
         self.indexed = list(indexed)
         self._definitions = definitions
@@ -192,7 +193,7 @@ class CpuProgram:
         """
         late = None
         with self.lock:
-            blocks = self._bind(memories, owned)
+            outputs, _arena = self._bind(memories, owned)
             recorder = observe.recorder
             begin = time.perf_counter_ns() if recorder is not None else 0
             try:
@@ -209,7 +210,10 @@ class CpuProgram:
             if recorder is not None:
                 recorder.ran(self, begin, time.perf_counter_ns())
             self._check()
-        results = [blocks[s] for s in self.sinks]
+        results = outputs
+        if not self.fills_sinks:
+            blocks = [*memories, *outputs]
+            results = [blocks[s] for s in self.sinks]
         if late is not None:
             raise InterruptedLate(results) from late
         return results
@@ -283,14 +287,22 @@ class CpuProgram:
         block = Block(int(self.addresses[place]), like.size * like.dtype.itemsize)
         return block.view(like.dtype.numpy, like.shape)
 
-    def _bind(self, memories: Sequence[Any], owned: Collection[int] = ()) -> list[Block]:
-        """Fills the table of addresses; returns the blocks behind it, the arena's last."""
-        blocks = [*memories, *self._allocate(memories, owned)]
-        self.words[1 : 1 + len(blocks)] = array("q", [b.address for b in blocks])
-        if self.arena_bytes and self.small_arena is None:
-            blocks.append(self._place_arena())
+    def _bind(
+        self, memories: Sequence[Any], owned: Collection[int] = ()
+    ) -> tuple[list[Block], Block | None]:
+        """Fills the table of addresses; returns the outputs, and the arena if it is not kept."""
+        first, behind = 1 + self.params, 1 + self.params + len(self.outputs)
+        self.words[1:first] = array("q", [b.address for b in memories])
+        if self.small_outputs is not None:
+            blocks, self.words[first:behind] = self.small_outputs.allocate()
+            outputs = [*blocks]  # so that nobody else is given them
+        else:
+            outputs = self._allocate(memories, owned)
+            self.words[first:behind] = array("q", [b.address for b in outputs])
         self.state[0] = self.state[MARK_WORD] = 0
-        return blocks
+        if self.arena_bytes and self.small_arena is None:
+            return outputs, self._place_arena()
+        return outputs, None
 
     def _place_arena(self) -> Block:
         """An arena, with the addresses of the arrays in it filled in."""
@@ -301,8 +313,6 @@ class CpuProgram:
 
     def _allocate(self, memories: Sequence[Any], owned: Collection[int]) -> list[Block]:
         """A block for each output."""
-        if self.small_outputs is not None:
-            return [*self.small_outputs.allocate()]
         blocks: list[Any] = [None] * len(self.outputs)
         for output, param in self.updates:
             before = memories[param]
@@ -314,7 +324,7 @@ class CpuProgram:
                     continue
                 blocks[group[0]] = memory.allocate(self.outputs[group[0]])
                 continue
-            for i, part in zip(group, parts.allocate(), strict=True):
+            for i, part in zip(group, parts.allocate()[0], strict=True):
                 blocks[i] = part
         return blocks
 

@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import threading
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
@@ -264,21 +265,21 @@ class Pieces:
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = sizes
         self._offsets = [0, *accumulate(_whole_lines(nbytes) for nbytes in sizes)]
-        self._known: deque[Sequence[Block]] = deque(maxlen=_KEPT_CALLS)
+        self._known: deque[tuple[Sequence[Block], array]] = deque(maxlen=_KEPT_CALLS)
 
-    def allocate(self) -> Sequence[Block]:
-        """A block for each size."""
-        for position, blocks in enumerate(self._known):
-            if all_unshared(blocks):
+    def allocate(self) -> tuple[Sequence[Block], array]:
+        """A block for each size, and their addresses."""
+        for position, known in enumerate(self._known):
+            if all_unshared(known[0]):
                 del self._known[position]
-                self._known.append(blocks)  # those given last are held for longest
-                return blocks
+                self._known.append(known)  # those given last are held for longest
+                return known
         whole = pool.allocate(self._offsets[-1])
-        made = [
+        blocks = [
             Piece(whole, at, nbytes) for at, nbytes in zip(self._offsets, self._sizes, strict=False)
         ]
-        self._known.append(made)
-        return made
+        self._known.append((blocks, array("q", [block.address for block in blocks])))
+        return self._known[-1]
 
 
 def _whole_lines(nbytes: int) -> int:
