@@ -59,6 +59,7 @@ class Recording:
         known: the ids of the variables' tensors, or None where those have changed.
         given_grads: the arguments that get a gradient.
         updates: the params whose memory may become that of a result.
+        sources: the inputs, with those that are variables.
         in_use: the variables that are not idle.
         gradients: those of them that are gradients, and whose they are.
         written: the variables that get a value.
@@ -86,6 +87,7 @@ class Recording:
     known: set[int] | None = field(default=None, init=False)
     given_grads: list[int] = field(init=False)
     updates: list[int] = field(init=False)
+    sources: list[tuple[Variable | None, str, Any]] = field(init=False)
     in_use: list[Variable] = field(init=False)
     gradients: list[tuple[Variable, Variable]] = field(init=False)
     written: list[Variable] = field(init=False)
@@ -99,6 +101,10 @@ class Recording:
     def __post_init__(self) -> None:
         self.given_grads = [n for kind, n, t in self.grads if kind == ARGUMENT and t is not None]
         self.updates = [param for _, param in getattr(self.program, "updates", ())]
+        self.sources = [
+            (self.variables[which] if kind == VARIABLE else None, kind, which)
+            for kind, which in self.inputs
+        ]
         self.in_use = [v for v in self.variables if not v.idle]
         self.gradients = [(v, v.owner) for v in self.in_use if v.owner is not None]
         self.arrange({*range(len(self.targets))})
@@ -106,11 +112,11 @@ class Recording:
     def arrange(self, numbers: set[int]) -> None:
         """Finds out which of the targets with some numbers can be what they were before."""
         targets = [(n, t) for n, t in enumerate(self.targets) if n in numbers]
-        written = [(n, t) for n, t in targets if t.kind == VARIABLE and t.result is not None]
+        written = [n for n, t in targets if t.kind == VARIABLE and t.result is not None]
+        self.written = [self.variables[self.targets[n].number] for n in written]
         following = [(n, t, t.successor[1]) for n, t in targets if t.successor is not None]
-        self.written = [self.variables[target.number] for _, target in written]
         self.following = [(target, self.variables[before]) for _, target, before in following]
-        self.lasting = [n for n, *_ in (*written, *following)]
+        self.lasting = [*written, *(n for n, _, _ in following)]
         lasting = [self.targets[n] for n in self.lasting]
         self.lasting_results = [t.result for t in lasting if t.result is not None]
         self.lasting_ops = [SHOWN[target.history] for target in lasting]
@@ -254,7 +260,11 @@ class Recording:
             made[number] = self.tensor(self.targets[number], arguments, results, spare)
             if spare is None and number in self.spares:
                 self.spares[number].keep(made[number].node)
-        shared = [t for t in made.values() if t.share is not None and sharing.is_shared(t)]
+        shared = [
+            tensor
+            for tensor in made.values()
+            if tensor.share is not None and tensor.share.family.has_other(tensor)
+        ]
         if shared:
             settled = set(map(id, made.values()))
             for tensor in shared:
@@ -274,20 +284,18 @@ class Recording:
     def memories(self, arguments: Sequence[Core]) -> list[Any]:
         """What the params of the program are now."""
         found = []
-        for kind, which in self.inputs:
-            if kind == VARIABLE:
-                leaf = self.variables[which].tensor.node
+        for variable, kind, which in self.sources:
+            if variable is not None:
+                leaf = variable.tensor.node
             elif kind == ARGUMENT:
                 leaf = arguments[which].node
             else:
                 found.append(self.memory(kind, which, arguments))
                 continue
             if leaf.op is DETACH and leaf.realized is None:
-                (leaf,) = leaf.src
+                leaf = leaf.src[0]
             memory = leaf.arg.memory if leaf.op is BUFFER else None
-            if memory is None:
-                memory = self.memory(kind, which, arguments)
-            found.append(memory)
+            found.append(memory if memory is not None else self.memory(kind, which, arguments))
         return found
 
     def memory(self, kind: str, which: Any, arguments: Sequence[Core]) -> Any:
@@ -308,9 +316,10 @@ class Recording:
         tensors: list[Core | None] = [variable.tensor for variable in self.written]
         for target, variable in self.following:
             assert target.successor is not None
-            tensor, others = variable.tensor, _OTHERS
+            tensor: Core | None = variable.tensor
+            others = _OTHERS
             if target.successor[0] == GRADIENT:
-                tensor, others = tensor.grad, 0
+                tensor, others = variable.tensor.grad, 0
             if tensor is not None and getrefcount(tensor) == SOLE + others:
                 tensors.append(tensor if target.fits(tensor) else None)
             else:
@@ -323,7 +332,7 @@ class Recording:
         made = dict(zip(self.lasting, tensors, strict=True))
         for position in left:
             del made[self.lasting[position]]
-        return made
+        return made  # type: ignore[return-value]  # there is no node where there is no tensor
 
     def tensor(
         self,

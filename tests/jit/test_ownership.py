@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from gradlet import Tensor, jit
+from gradlet.jit.recording import Recording
 from gradlet.runtime.device import get_device
 
 COMPILED = Tensor([0]).device == "cpu"  # rather than interpreted
@@ -99,6 +102,112 @@ def test_results_of_calls_are_apart() -> None:
     counter, x = ready()
     results = [counter.step(x) for _ in range(5)]
     assert [result.item() for result in results] == [13.0, 15.0, 17.0, 19.0, 21.0]
+
+
+@pytest.mark.parametrize("name", LOOKERS)
+def test_who_looks_at_a_result_keeps_it(name: str) -> None:
+    add = jit(lambda a, b: a + b)
+    x = Tensor([1.0, 2.0], requires_grad=False)
+    for _ in range(4):
+        add(x, x)
+    seen = LOOKERS[name](add(x, x))
+    for n in range(5):
+        add(x, x * n)
+    assert seen.tolist() == LOOKERS[name](x * 2).tolist()
+
+
+def test_results_that_were_leaves_and_written_are_not_shown_again() -> None:
+    zeros = jit(lambda x: Tensor.zeros(2, requires_grad=True))
+    x = Tensor([1.0])
+    for _ in range(4):
+        made = zeros(x)
+        made.assign(made + 1)
+        assert made.tolist() == [1.0, 1.0]
+        del made
+        (zeros(x) * 2).sum().backward()
+
+
+def test_memory_of_a_result_that_was_shared_is_left_alone() -> None:
+    counter, x = ready()
+    array = np.from_dlpack(counter.step(x))
+    for _ in range(5):
+        counter.step(x)
+    assert array.tolist() == 13.0
+
+
+def test_who_holds_the_buffer_of_a_result_keeps_it() -> None:
+    """As another thread does that computes with it."""
+    counter, x = ready()
+    buffer = counter.step(x).node.src[0].arg
+    for _ in range(5):
+        counter.step(x)
+    assert buffer.numpy().item() == 13.0
+
+
+def test_nodes_of_small_results_are_used_again() -> None:
+    counter, x = ready()
+    nodes = {id(counter.step(x).node) for _ in range(10)}
+    assert len(nodes) == 1
+    result = counter.step(x)
+    for _ in range(10):  # each is let go of when the next one is there
+        result = counter.step(x)
+        nodes.add(id(result.node))
+    assert len(nodes) == 2
+
+
+def test_elements_of_results_go_when_nobody_looks_at_them() -> None:
+    w = Tensor.ones(2000, requires_grad=False)
+    double = jit(lambda x: (w * x, (w * x).sum()))
+    x = Tensor(2.0, requires_grad=False)
+    results = [double(x) for _ in range(5)]
+    large = [weakref.ref(a.node) for a, _ in results]
+    small = [weakref.ref(b.node.src[0].arg.memory) for _, b in results]
+    del results
+    gc.collect()
+    assert not any(reference() for reference in large)
+    _, total = double(x)
+    assert total.item() == 4000.0
+    assert [reference() for reference in small] == [None] * 5 or COMPILED  # parts of a page
+
+
+def test_a_step_that_fails_leaves_earlier_results_alone() -> None:
+    table = Tensor([1.0, 2.0], requires_grad=False)
+    pick = jit(lambda at: table[at].sum())
+    first, second = Tensor([0], requires_grad=False), Tensor([1], requires_grad=False)
+    held = [pick(first) for _ in range(3)]
+    pick(second)
+    for _ in range(3):
+        with pytest.raises(IndexError):
+            pick(Tensor([5], requires_grad=False))
+        assert pick(second).item() == 2.0
+    assert [result.item() for result in held] == [1.0] * 3
+
+
+def test_an_attribute_that_each_step_replaces_may_be_passed_as_an_argument() -> None:
+    """Whether an argument is what the step reaches is looked at anew when that is another one."""
+    counter, _ = ready()
+    for held in (False, True, True):
+        last = counter.last if held else None
+        counter.step(Tensor([1.0, 1.0], requires_grad=False))
+        before, given = counter.w.tolist(), counter.last
+        counter.step(given)  # without jit
+        assert counter.w.grad is not None and counter.w.grad.tolist() == given.tolist()
+        assert counter.last.tolist() == before
+        del last, given
+
+
+def test_what_changes_about_a_gradient_is_not_kept() -> None:
+    counter, x = ready()
+    assert counter.w.grad is not None and counter.w.grad.requires_grad is False
+    counter.w.grad.requires_grad = True
+    counter.step(x)
+    assert counter.w.grad.requires_grad is False
+    counter.w.grad.grad = Tensor([1.0, 1.0])
+    counter.step(x)
+    assert counter.w.grad.grad is None
+    counter.w.grad = Tensor([[1, 2]], requires_grad=False)
+    counter.step(x)
+    assert counter.w.grad.tolist() == [1.0, 10.0]
 
 
 def test_a_graph_built_from_old_values_refuses_to_give_them_gradients() -> None:
@@ -297,3 +406,23 @@ def test_an_interruption_leaves_all_as_before_or_as_after(
         assert momentum.count.item() in ((before, before + 1) if after else (before,))
         momentum.step()
         assert momentum.whole()
+
+
+def test_an_interruption_while_results_are_put_in_place_comes_after_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counter, x = ready()
+    put = Recording.put
+
+    def interrupted(self: Recording, *arguments: Any) -> None:
+        monkeypatch.setattr(Recording, "put", put)
+        raise KeyboardInterrupt
+
+    held = counter.last  # so that it is put in place anew
+    for n in range(5, 8):
+        monkeypatch.setattr(Recording, "put", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            counter.step(x)
+        assert counter.w.tolist() == [n + 1.0, n + 2.0]
+        assert counter.last.tolist() == [float(n), n + 1.0]
+    assert held.tolist() == [4.0, 5.0]

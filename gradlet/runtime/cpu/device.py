@@ -294,8 +294,7 @@ class CpuProgram:
         first, behind = 1 + self.params, 1 + self.params + len(self.outputs)
         self.words[1:first] = array("q", [b.address for b in memories])
         if self.small_outputs is not None:
-            blocks, self.words[first:behind] = self.small_outputs.allocate()
-            outputs = [*blocks]  # so that nobody else is given them
+            outputs, self.words[first:behind] = self.small_outputs.allocate()
         else:
             outputs = self._allocate(memories, owned)
             self.words[first:behind] = array("q", [b.address for b in outputs])

@@ -267,19 +267,20 @@ class Pieces:
         self._offsets = [0, *accumulate(_whole_lines(nbytes) for nbytes in sizes)]
         self._known: deque[tuple[Sequence[Block], array]] = deque(maxlen=_KEPT_CALLS)
 
-    def allocate(self) -> tuple[Sequence[Block], array]:
+    def allocate(self) -> tuple[list[Block], array]:
         """A block for each size, and their addresses."""
         for position, known in enumerate(self._known):
             if all_unshared(known[0]):
                 del self._known[position]
                 self._known.append(known)  # those given last are held for longest
-                return known
+                return [*known[0]], known[1]
         whole = pool.allocate(self._offsets[-1])
-        blocks = [
+        blocks: list[Block] = [
             Piece(whole, at, nbytes) for at, nbytes in zip(self._offsets, self._sizes, strict=False)
         ]
-        self._known.append((blocks, array("q", [block.address for block in blocks])))
-        return self._known[-1]
+        addresses = array("q", [block.address for block in blocks])
+        self._known.append(([*blocks], addresses))
+        return blocks, addresses
 
 
 def _whole_lines(nbytes: int) -> int:

@@ -164,7 +164,8 @@ def test_small_blocks_are_allocated_together_a_page_at_a_time() -> None:
 def test_parts_of_a_block_do_not_overlap_and_keep_it_alive() -> None:
     before = memory.pool.in_use_bytes
     pieces = memory.Pieces([4, 256, 65])
-    parts = [*pieces.allocate()]
+    parts, addresses = pieces.allocate()
+    assert addresses.tolist() == [part.address for part in parts]
     for i, part in enumerate(parts):
         assert part.address % 64 == 0
         part.view(np.uint8, (part.nbytes,)).fill(i)
@@ -180,13 +181,24 @@ def test_parts_of_a_block_do_not_overlap_and_keep_it_alive() -> None:
 
 def test_parts_are_given_again_when_nobody_holds_any_of_them() -> None:
     pieces = memory.Pieces([8, 8])
-    first = [part.address for part in pieces.allocate()]
-    assert [part.address for part in pieces.allocate()] == first
-    held = pieces.allocate()[1]
+    first = pieces.allocate()[1].tolist()
+    assert pieces.allocate()[1].tolist() == first
+    held = pieces.allocate()[0][1]
     array = held.view(np.float64, (1,))
     del held
-    assert [part.address for part in pieces.allocate()] != first
+    assert pieces.allocate()[1].tolist() != first
     array[0] = 1.0
-    others = [pieces.allocate()[0] for _ in range(10)]
+    others = [pieces.allocate()[0][0] for _ in range(10)]
     assert len({part.address for part in others}) == 10 and array[0] == 1.0
     assert first[1] not in {part.address + 64 for part in others}
+
+
+def test_parts_that_are_held_take_turns_with_those_that_are_not() -> None:
+    pieces = memory.Pieces([8, 8])
+    held, addresses = pieces.allocate()
+    seen = {tuple(addresses)}
+    for _ in range(10):  # as a step's state does, each call holds what the one before has given up
+        held, addresses = pieces.allocate()
+        seen.add(tuple(addresses))
+    assert len(seen) == 2
+    assert [part.address for part in held] == addresses.tolist()
