@@ -120,8 +120,7 @@ def refill(shown: Sequence[Node | None], memories: Iterable[Any]) -> list[int]:
     for position, memory in enumerate(memories):
         node = shown[position]
         if node is not None and getrefcount(node) == SOLE_AND_LISTED:
-            plain = node.op is BUFFER and node.realized is None
-            buffer = node.arg if plain else _unshared(node)
+            buffer = node.arg if node.op is BUFFER else _unshared(node)
             if type(buffer) is Buffer and getrefcount(buffer) == _REFERENCES_OF_NODE:
                 buffer.memory = memory
                 buffer.pending = None
