@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from sys import getrefcount
 from typing import Any
 
 from gradlet.base.dtypes import DType
-from gradlet.base.ownership import SOLE
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.ir.ops import BUFFER, CONSUMED, DETACH
-from gradlet.runtime.buffer import Buffer, node_of, vacate
+from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device
 from gradlet.tensor.core import Core, Shape
 
 ARGUMENT, VARIABLE, DRAWN, CONSTANT, FRESH = "argument", "variable", "drawn", "constant", "fresh"
 GRADIENT = "gradient"
 _SMALL = 4096  # bytes of a result whose nodes are kept
-_KEPT_CALLS = 3
 SHOWN = {"none": BUFFER, "detached": DETACH, "consumed": CONSUMED}
 
 
@@ -151,25 +148,3 @@ def succeeding(
         else target
         for number, target in enumerate(targets)
     ]
-
-
-class Spares:
-    """Nodes that showed a small result of earlier calls, for when nobody else holds them any more.
-
-    Making nodes takes longer than a small program runs.
-    """
-
-    def __init__(self) -> None:
-        self._nodes: list[Node] = []
-
-    def vacant(self) -> Node | None:
-        """One without elements. It lets go of those of all that nobody else holds."""
-        found = None
-        for shown in self._nodes:
-            if getrefcount(shown) == SOLE and vacate(shown):
-                found = shown
-        return found
-
-    def keep(self, shown: Node) -> None:
-        """Remembers one node more, for some calls."""
-        self._nodes = [*self._nodes[1 - _KEPT_CALLS :], shown]

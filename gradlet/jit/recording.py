@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from sys import getrefcount
 from typing import Any
 
-from gradlet.base.ownership import SOLE
 from gradlet.engine.realize import value_of
 from gradlet.engine.trace import JitError
 from gradlet.ir.node import Node
-from gradlet.ir.ops import BUFFER, DETACH, Op
+from gradlet.ir.ops import BUFFER, DETACH
+from gradlet.jit.lasting import Lasting, Spares
 from gradlet.jit.parts import (
     ARGUMENT,
     CONSTANT,
     DRAWN,
     FRESH,
-    GRADIENT,
     SHOWN,
     VARIABLE,
     Slot,
-    Spares,
     Target,
     Variable,
     hooks_of,
@@ -37,7 +34,6 @@ from gradlet.tensor.nested import Form, Same, rebuild
 from gradlet.tensor.random import next_block
 from gradlet.tensor.tensor import Tensor
 
-_OTHERS = 2  # references to a variable's tensor besides its place: the variable, the glance
 _TENSOR = ("tensor",)  # the form of one
 _UNKNOWN = object()  # is not what a place holds
 
@@ -62,12 +58,8 @@ class Recording:
         sources: the inputs, with those that are variables.
         in_use: the variables that are not idle.
         gradients: those of them that are gradients, and whose they are.
-        written: the variables that get a value.
-        following: the fresh targets that may be what they come after, and that variable.
-        lasting: the numbers of the targets of these two.
-        lasting_results: their results.
-        lasting_ops: those of the nodes that show them.
-        others: those of the other targets.
+        lasting: the targets that may be what they were before, with other values.
+        others: the numbers of the other targets.
         spares: for some of those nodes to be used again.
     """
 
@@ -90,11 +82,7 @@ class Recording:
     sources: list[tuple[Variable | None, str, Any]] = field(init=False)
     in_use: list[Variable] = field(init=False)
     gradients: list[tuple[Variable, Variable]] = field(init=False)
-    written: list[Variable] = field(init=False)
-    following: list[tuple[Target, Variable]] = field(init=False)
-    lasting: list[int] = field(init=False)
-    lasting_results: list[int] = field(init=False)
-    lasting_ops: list[Op] = field(init=False)
+    lasting: Lasting = field(init=False)
     others: list[int] = field(init=False)
     spares: dict[int, Spares] = field(init=False)
 
@@ -112,15 +100,8 @@ class Recording:
     def arrange(self, numbers: set[int]) -> None:
         """Finds out which of the targets with some numbers can be what they were before."""
         targets = [(n, t) for n, t in enumerate(self.targets) if n in numbers]
-        written = [n for n, t in targets if t.kind == VARIABLE and t.result is not None]
-        self.written = [self.variables[self.targets[n].number] for n in written]
-        following = [(n, t, t.successor[1]) for n, t in targets if t.successor is not None]
-        self.following = [(target, self.variables[before]) for _, target, before in following]
-        self.lasting = [*written, *(n for n, _, _ in following)]
-        lasting = [self.targets[n] for n in self.lasting]
-        self.lasting_results = [t.result for t in lasting if t.result is not None]
-        self.lasting_ops = [SHOWN[target.history] for target in lasting]
-        self.others = [n for n in range(len(self.targets)) if n not in self.lasting]
+        self.lasting = Lasting(targets, self.variables)
+        self.others = [n for n in range(len(self.targets)) if n not in self.lasting.numbers]
         self.spares = {n: Spares() for n, target in targets if target.is_spared}
 
     # Whether it can be used
@@ -251,9 +232,9 @@ class Recording:
         Returns:
             the tensors of the targets.
         """
-        made = self.renewed(results) if self.lasting else {}
+        made = self.lasting.renewed(results) if self.lasting.numbers else {}
         others = self.others
-        if len(made) < len(self.lasting):
+        if len(made) < len(self.lasting.numbers):
             others = [number for number in range(len(self.targets)) if number not in made]
         for number in others:
             spare = vacant.get(number)
@@ -307,32 +288,6 @@ class Recording:
         node = (arguments[which] if kind == ARGUMENT else self.variables[which].tensor).node
         known = node.arg.memory if node.op is BUFFER else None
         return known if known is not None else value_of(node, self.device).memory
-
-    def renewed(self, results: Sequence[Any]) -> dict[int, Core]:
-        """The tensors of targets that are the same as before with other values, by number.
-
-        They are where nobody could tell the difference.
-        """
-        tensors: list[Core | None] = [variable.tensor for variable in self.written]
-        for target, variable in self.following:
-            assert target.successor is not None
-            tensor: Core | None = variable.tensor
-            others = _OTHERS
-            if target.successor[0] == GRADIENT:
-                tensor, others = variable.tensor.grad, 0
-            if tensor is not None and getrefcount(tensor) == SOLE + others:
-                tensors.append(tensor if target.fits(tensor) else None)
-            else:
-                tensors.append(None)
-        nodes = [None if tensor is None else tensor.node for tensor in tensors]
-        if [None if node is None else node.op for node in nodes] != self.lasting_ops:
-            pairs = zip(nodes, self.lasting_ops, strict=True)
-            nodes = [node if node is not None and node.op is op else None for node, op in pairs]
-        left = refill(nodes, [results[result] for result in self.lasting_results])
-        made = dict(zip(self.lasting, tensors, strict=True))
-        for position in left:
-            del made[self.lasting[position]]
-        return made  # type: ignore[return-value]  # there is no node where there is no tensor
 
     def tensor(
         self,

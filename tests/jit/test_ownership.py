@@ -232,17 +232,53 @@ def test_a_step_that_fails_leaves_earlier_results_alone() -> None:
     assert [result.item() for result in held] == [1.0] * 3
 
 
-def test_an_attribute_that_each_step_replaces_may_be_passed_as_an_argument() -> None:
-    """Whether an argument is what the step reaches is looked at anew when that is another one."""
-    counter, _ = ready()
-    for held in (False, True, True):
-        last = counter.last if held else None
-        counter.step(Tensor([1.0, 1.0], requires_grad=False))
-        before, given = counter.w.tolist(), counter.last
-        counter.step(given)  # without jit
-        assert counter.w.grad is not None and counter.w.grad.tolist() == given.tolist()
-        assert counter.last.tolist() == before
-        del last, given
+class Reader:
+    def __init__(self) -> None:
+        self.w = Tensor([0.0], requires_grad=True)
+        self.w.grad = Tensor([1.0], requires_grad=False)
+
+    @jit
+    def read(self, x: Tensor) -> Tensor:
+        x.assign(x + 1)
+        return self.w.sum() * 100 + self.w.grad.sum()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("which", ["w", "grad"])
+def test_what_is_reached_now_may_be_passed_as_an_argument(which: str) -> None:
+    reader, is_w = Reader(), which == "w"
+    with Tensor.no_grad():
+        for _ in range(3):
+            reader.read(Tensor([0.0], requires_grad=is_w))
+        new = Tensor([5.0], requires_grad=is_w)
+        if is_w:
+            new.grad, reader.w = reader.w.grad, new
+        else:
+            reader.w.grad = new
+        reader.read(Tensor([0.0], requires_grad=is_w))
+        assert reader.read(new).item() == (601.0 if is_w else 6.0)
+
+
+class Replaced:
+    def __init__(self) -> None:
+        self.last = Tensor([0.0], requires_grad=False)
+
+    @jit
+    def step(self, x: Tensor) -> Tensor:
+        before = self.last
+        self.last = (before + 1).detach()
+        x.assign(x + 10)
+        return before.sum()
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_what_a_step_has_put_in_place_may_be_passed_as_an_argument(is_held: bool) -> None:
+    replaced = Replaced()
+    with Tensor.no_grad():
+        for _ in range(4):
+            held = replaced.last if is_held else None
+            replaced.step(Tensor([0.0]))
+        assert replaced.step(replaced.last).item() == 14.0
+    del held
 
 
 def test_what_changes_about_a_gradient_is_not_kept() -> None:
@@ -254,9 +290,18 @@ def test_what_changes_about_a_gradient_is_not_kept() -> None:
     counter.w.grad.grad = Tensor([1.0, 1.0])
     counter.step(x)
     assert counter.w.grad.grad is None
-    counter.w.grad = Tensor([[1, 2]], requires_grad=False)
+    counter.w.grad = counter.w.grad.requires_grad_(True)
+    counter.w.grad.register_hook(lambda g: g * 2)
+    counter.w.grad.requires_grad = False
     counter.step(x)
-    assert counter.w.grad.tolist() == [1.0, 10.0]
+    assert counter.w.grad.hooks is None
+    assert counter.w.grad[:1].tolist() == [1.0]
+    counter.step(x)
+    assert counter.w.grad.share is None
+    for other in ([1, 2], [[1.0, 2.0]]):
+        counter.w.grad = Tensor(other, requires_grad=False)
+        counter.step(x)
+        assert counter.w.grad.tolist() == [1.0, 10.0] and counter.w.grad.dtype is x.dtype
 
 
 def test_a_graph_built_from_old_values_refuses_to_give_them_gradients() -> None:
