@@ -114,9 +114,7 @@ class Recording:
                 return changed
         for variable, owner in self.gradients:
             grad = owner.tensor.grad
-            if grad is None:
-                return f"the gradient of a tensor of shape {variable.shape}"
-            if grad is not variable.tensor:
+            if grad is not None and grad is not variable.tensor:
                 variable.tensor, self.known = grad, None
         for variable in self.in_use:
             tensor = variable.tensor
@@ -273,7 +271,7 @@ class Recording:
             else:
                 found.append(self.memory(kind, which, arguments))
                 continue
-            if leaf.op is DETACH and leaf.realized is None:
+            if leaf.op is DETACH:
                 leaf = leaf.src[0]
             memory = leaf.arg.memory if leaf.op is BUFFER else None
             found.append(memory if memory is not None else self.memory(kind, which, arguments))

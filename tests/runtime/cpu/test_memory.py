@@ -195,10 +195,11 @@ def test_parts_are_given_again_when_nobody_holds_any_of_them() -> None:
 
 def test_parts_that_are_held_take_turns_with_those_that_are_not() -> None:
     pieces = memory.Pieces([8, 8])
-    held, addresses = pieces.allocate()
-    seen = {tuple(addresses)}
+    seen: list[list[int]] = []
+    held: list[memory.Block] = []
     for _ in range(10):  # as a step's state does, each call holds what the one before has given up
         held, addresses = pieces.allocate()
-        seen.add(tuple(addresses))
-    assert len(seen) == 2
-    assert [part.address for part in held] == addresses.tolist()
+        assert [part.address for part in held] == addresses.tolist()
+        assert addresses.tolist() != (seen[-1] if seen else None)
+        seen.append(addresses.tolist())
+    assert len({tuple(addresses) for addresses in seen}) == 2 and held
