@@ -417,6 +417,23 @@ def test_an_index_out_of_range_changes_nothing(late: bool) -> None:
     assert cache.rows[5].tolist() == row_of(5)[0].tolist()
 
 
+def test_an_index_is_looked_at_right_before_an_array_changes() -> None:
+    total = Tensor.zeros(64, 96, requires_grad=False).realize()
+    table = Tensor(np.arange(50 * 96).reshape(50, 96), dtype="float32", requires_grad=False)
+
+    @jit
+    def add(at: Tensor) -> None:
+        total.assign(total + table[at].sum())
+
+    at = Tensor([3, 4], requires_grad=False)
+    for _ in range(4):
+        add(at)
+    before = total.tolist()
+    with pytest.raises(IndexError, match="out of range"):
+        add(Tensor([3, 50], requires_grad=False))
+    assert total.tolist() == before
+
+
 class Momentum:
     """Two arrays that are changed together, and counted."""
 

@@ -203,3 +203,10 @@ def test_parts_that_are_held_take_turns_with_those_that_are_not() -> None:
         assert addresses.tolist() != (seen[-1] if seen else None)
         seen.append(addresses.tolist())
     assert len({tuple(addresses) for addresses in seen}) == 2 and held
+
+
+def test_parts_that_are_given_again_are_held_as_well() -> None:
+    pieces = memory.Pieces([8, 8])
+    for _ in range(3):
+        held = [pieces.allocate() for _ in range(3)]
+        assert len({tuple(addresses) for _, addresses in held}) == 3
