@@ -14,6 +14,7 @@ import pytest
 from gradlet import Tensor, jit
 from gradlet.jit.recording import Recording
 from gradlet.runtime.buffer import Deferred, node_of
+from gradlet.runtime.cpu.memory import pool
 from gradlet.runtime.device import get_device
 
 COMPILED = Tensor([0]).device == "cpu"  # rather than interpreted
@@ -537,3 +538,20 @@ def test_an_interruption_while_results_are_put_in_place_comes_after_that(
         assert counter.w.tolist() == [n + 1.0, n + 2.0]
         assert counter.last.tolist() == [float(n), n + 1.0]
     assert held.tolist() == [4.0, 5.0]
+
+
+def test_arrays_between_kernels_are_held_while_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = Tensor.ones(128, 128, device="cpu", requires_grad=False).realize()
+    f = jit(lambda x: ((x @ x).softmax(-1) @ x).sum())
+    for _ in range(3):
+        f(x)
+    workers: Any = get_device("cpu").workers  # type: ignore[attr-defined]
+    run, seen = workers.run, []
+
+    def noted(table: object) -> None:
+        seen.append(pool.in_use_bytes)
+        run(table)
+
+    monkeypatch.setattr(workers, "run", noted)
+    result = f(x)
+    assert seen[0] >= pool.in_use_bytes + 128 * 128 * 4 and result.item() == 128.0 * 128

@@ -208,5 +208,6 @@ def test_parts_that_are_held_take_turns_with_those_that_are_not() -> None:
 def test_parts_that_are_given_again_are_held_as_well() -> None:
     pieces = memory.Pieces([8, 8])
     for _ in range(3):
-        held = [pieces.allocate() for _ in range(3)]
-        assert len({tuple(addresses) for _, addresses in held}) == 3
+        held = [pieces.allocate() for _ in range(4)]  # more than are remembered
+        assert len({tuple(addresses) for _, addresses in held}) == 4
+        del held
