@@ -24,17 +24,18 @@ class Lasting:
 
     Attributes:
         written: the variables that get a value.
-        following: the fresh targets that may be what they come after, and that variable.
+        following: the fresh targets that may be what they come after, that variable, and
+            whether it is its gradient.
         numbers, results, ops: of all these targets, the written ones first, their numbers, their
             results, and the ops of the nodes that show them.
     """
 
     def __init__(self, targets: list[tuple[int, Target]], variables: list[Variable]) -> None:
         written = [(n, t) for n, t in targets if t.kind == VARIABLE and t.result is not None]
-        following = [(n, t, t.successor[1]) for n, t in targets if t.successor is not None]
+        following = [(n, t, t.successor) for n, t in targets if t.successor is not None]
         both = [*written, *((n, t) for n, t, _ in following)]
         self.written = [variables[target.number] for _, target in written]
-        self.following = [(target, variables[before]) for _, target, before in following]
+        self.following = [(t, variables[n], kind == GRADIENT) for _, t, (kind, n) in following]
         self.numbers = [number for number, _ in both]
         self.results = [target.result for _, target in both if target.result is not None]
         self.ops = [SHOWN[target.history] for _, target in both]
@@ -45,13 +46,10 @@ class Lasting:
         They are where nobody could tell the difference.
         """
         tensors: list[Core | None] = [variable.tensor for variable in self.written]
-        for target, variable in self.following:
-            assert target.successor is not None
-            tensor: Core | None = variable.tensor
-            others = _OTHERS
-            if target.successor[0] == GRADIENT:
-                tensor, others = variable.tensor.grad, 0
-            if tensor is not None and getrefcount(tensor) == SOLE + others:
+        for target, variable, is_gradient in self.following:
+            tensor = variable.tensor.grad if is_gradient else variable.tensor
+            count = SOLE if is_gradient else SOLE + _OTHERS
+            if tensor is not None and getrefcount(tensor) == count:
                 tensors.append(tensor if target.fits(tensor) else None)
             else:
                 tensors.append(None)

@@ -59,7 +59,8 @@ class Recording:
         in_use: the variables that are not idle.
         gradients: those of them that are gradients, and whose they are.
         lasting: the targets that may be what they were before, with other values.
-        others: the numbers of the other targets.
+        moving: if all of those are, the numbers of the other targets, and the slots and grads
+            that are not what they were.
         spares: for some of those nodes to be used again.
     """
 
@@ -83,7 +84,7 @@ class Recording:
     in_use: list[Variable] = field(init=False)
     gradients: list[tuple[Variable, Variable]] = field(init=False)
     lasting: Lasting = field(init=False)
-    others: list[int] = field(init=False)
+    moving: tuple[list[int], list[Slot], list[tuple[str, int, int | None]]] = field(init=False)
     spares: dict[int, Spares] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +102,12 @@ class Recording:
         """Finds out which of the targets with some numbers can be what they were before."""
         targets = [(n, t) for n, t in enumerate(self.targets) if n in numbers]
         self.lasting = Lasting(targets, self.variables)
-        self.others = [n for n in range(len(self.targets)) if n not in self.lasting.numbers]
+        lasting = {n for n, target in targets if target.successor is not None}
+        self.moving = (
+            [n for n in range(len(self.targets)) if n not in self.lasting.numbers],
+            [slot for slot in self.slots if slot.target not in lasting],
+            [grad for grad in self.grads if grad[2] not in lasting],
+        )
         self.spares = {n: Spares() for n, target in targets if target.is_spared}
 
     # Whether it can be used
@@ -196,7 +202,7 @@ class Recording:
         try:
             made = self.settle(arguments, results, before, vacant)
         except KeyboardInterrupt as again:  # all of it, rather than a part
-            made, interruption = self.settle(arguments, results, before, vacant), again
+            made, interruption = self.settle(arguments, results, before), again
         if interruption is not None:
             raise interruption
         form, tensors = self.output
@@ -219,23 +225,27 @@ class Recording:
         arguments: Sequence[Core],
         results: Sequence[Any],
         before: Sequence[Core | None],
-        vacant: dict[int, Node | None],
+        vacant: dict[int, Node | None] | None = None,
     ) -> dict[int, Core]:
         """Puts everything where the function would; the same again changes nothing more.
 
         Args:
             before: the gradients of the arguments that get one.
-            vacant: nodes to show fresh targets.
+            vacant: nodes to show fresh targets. None if some of this has been done already, so
+                that counts of references say nothing: all fresh targets then are new tensors.
 
         Returns:
             the tensors of the targets.
         """
-        made = self.lasting.renewed(results) if self.lasting.numbers else {}
-        others = self.others
+        made: dict[int, Core] = {}
+        if vacant is not None and self.lasting.numbers:
+            made = self.lasting.renewed(results)
+        others, slots, grads = self.moving
         if len(made) < len(self.lasting.numbers):
             others = [number for number in range(len(self.targets)) if number not in made]
+            slots, grads = self.slots, self.grads
         for number in others:
-            spare = vacant.get(number)
+            spare = vacant.get(number) if vacant is not None else None
             made[number] = self.tensor(self.targets[number], arguments, results, spare)
             if spare is None and number in self.spares:
                 self.spares[number].keep(made[number].node)
@@ -248,10 +258,10 @@ class Recording:
             settled = set(map(id, made.values()))
             for tensor in shared:
                 sharing.spread(tensor, settled)
-        for slot in self.slots:
+        for slot in slots:
             self.put(slot, None if slot.target is None else made[slot.target])
         known = iter(before)
-        for kind, number, which in self.grads:
+        for kind, number, which in grads:
             grad = None if which is None else made[which]
             if kind == VARIABLE:
                 self.variables[number].tensor.grad = grad
@@ -316,8 +326,6 @@ class Recording:
 
     def put(self, slot: Slot, value: Core | None) -> None:
         """Gives a slot its tensor after the step."""
-        if slot.variable is not None and self.variables[slot.variable].tensor is value:
-            return  # where it is already
         self.places[slot.place].put(slot.key, value)
         if self.glance is None:
             return

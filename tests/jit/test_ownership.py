@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gradlet import Tensor, jit
-from gradlet.jit.recording import Recording
+from gradlet.jit.watch import Mapping
 from gradlet.runtime.buffer import Deferred, node_of
 from gradlet.runtime.cpu.memory import pool
 from gradlet.runtime.device import get_device
@@ -520,24 +520,30 @@ def test_an_interruption_leaves_all_as_before_or_as_after(
         assert momentum.whole()
 
 
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("is_held", [False, True])
 def test_an_interruption_while_results_are_put_in_place_comes_after_that(
-    monkeypatch: pytest.MonkeyPatch,
+    done: bool, is_held: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter, x = ready()
-    put = Recording.put
+    held = counter.last if is_held else None
+    put = Mapping.put
 
-    def interrupted(self: Recording, *arguments: Any) -> None:
-        monkeypatch.setattr(Recording, "put", put)
+    def interrupted(self: Mapping, key: Any, value: Any) -> None:
+        monkeypatch.setattr(Mapping, "put", put)
+        if done:
+            put(self, key, value)
         raise KeyboardInterrupt
 
-    held = counter.last  # so that it is put in place anew
-    for n in range(5, 8):
-        monkeypatch.setattr(Recording, "put", interrupted)
+    for n in range(5, 9):
+        other = counter.last  # so that it is put in place anew
+        monkeypatch.setattr(Mapping, "put", interrupted)
         with pytest.raises(KeyboardInterrupt):
             counter.step(x)
         assert counter.w.tolist() == [n + 1.0, n + 2.0]
         assert counter.last.tolist() == [float(n), n + 1.0]
-    assert held.tolist() == [4.0, 5.0]
+        assert other.tolist() == [n - 1.0, float(n)]
+    assert held is None or held.tolist() == [4.0, 5.0]
 
 
 def test_arrays_between_kernels_are_held_while_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
