@@ -31,6 +31,8 @@ def _count_in_list() -> int:
 
 #: `getrefcount(x)` where x is a local variable, and one place besides refers to the object.
 SOLE = _count_of_local()
+#: The same where a list refers to it as well.
+SOLE_AND_LISTED = SOLE + 1 if SOLE > 0 else _NEVER
 _SOLE_IN_LIST = _count_in_list()
 
 

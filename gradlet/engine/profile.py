@@ -184,7 +184,7 @@ class Profile:
         made: dict[int, tuple[Kernel, bool]] = {}
         for program in self._programs:
             before = -1
-            for launch, row in zip(program.launches, program.table.rows, strict=False):
+            for launch, row in zip(program.launches, program.table.rows[1:], strict=False):
                 made[int(row[1])] = (program.definitions[launch.kernel], launch.kernel != before)
                 before = launch.kernel
         return made

@@ -17,7 +17,16 @@ from typing import Any
 from gradlet.runtime.buffer import Buffer
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
-_local = threading.local()
+
+
+class _Local(threading.local):
+    """What a thread is at."""
+
+    trace: Trace | None = None
+    inlines = False
+
+
+_local = _Local()
 
 
 class JitError(RuntimeError):
@@ -43,7 +52,7 @@ class Trace:
 
 def current() -> Trace | None:
     """What this thread records, if it does."""
-    return getattr(_local, "trace", None)
+    return _local.trace
 
 
 @contextlib.contextmanager
@@ -60,7 +69,7 @@ def recording(rehearsal: bool = False) -> Iterator[Trace]:
 
 def inlines() -> bool:
     """Whether functions with `jit` are parts of what this thread records or looks into."""
-    return getattr(_local, "inlines", False)
+    return _local.inlines
 
 
 @contextlib.contextmanager

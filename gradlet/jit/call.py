@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from gradlet.base import dtypes
 from gradlet.tensor.core import Core
 from gradlet.tensor.nested import flatten
 from gradlet.tensor.tensor import Tensor
@@ -22,9 +23,9 @@ class Call(NamedTuple):
 
     kind: tuple
     arguments: Sequence[Core]
-    form: tuple = ()
-    order: Sequence[int] = ()
-    objects: Sequence[Any] = ()
+    form: tuple
+    order: Sequence[int]
+    objects: Sequence[Any]
 
 
 def nested_call(args: tuple, kwargs: dict) -> Call:
@@ -38,19 +39,19 @@ def nested_call(args: tuple, kwargs: dict) -> Call:
     return Call((form, tuple(order), facts), arguments, form, order, objects)
 
 
-def plain_call(args: tuple) -> Call | None:
-    """The same, sooner, for a call with nothing but different tensors."""
+def plain_kind(args: tuple) -> tuple | None:
+    """The kind of a call with nothing but different tensors, or None if it is another one."""
     kind: list[Any] = []
     for argument in args:
         if type(argument) is not Tensor:
             return None
         node = argument.node
         kind += (node.shape, node.dtype, argument.device, argument.requires_grad)
-    if len(args) > 1 and len(set(map(id, args))) < len(args):
+    if len(args) > 1 and len({*map(id, args)}) < len(args):
         return None
-    return Call(tuple(kind), args)
+    return tuple(kind)
 
 
 def switches() -> tuple:
     """What is switched for all tensors: a step is recorded for each state of it."""
-    return (Tensor.training, Core.grad_enabled, Tensor.default_dtype)
+    return (Tensor.training, Core.grad_enabled, dtypes.current_float())

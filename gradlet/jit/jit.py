@@ -12,9 +12,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from gradlet.engine import trace
 from gradlet.engine.trace import JitError
-from gradlet.jit.call import nested_call, plain_call, switches
+from gradlet.jit.call import nested_call, plain_kind, switches
+from gradlet.jit.parts import CONSTANT
 from gradlet.jit.record import record
-from gradlet.jit.recording import CONSTANT, Recording
+from gradlet.jit.recording import Recording
 from gradlet.jit.varying import SizedRecordings, Varying
 
 P = ParamSpec("P")
@@ -103,15 +104,17 @@ class Jitted(Generic[P, R]):
             return self._call(args, kwargs)
 
     def _call(self, args: tuple, kwargs: dict) -> Any:
-        call = plain_call(args) if not kwargs else None
-        call = call or nested_call(args, kwargs)
-        arguments = call.arguments
-        if self._sized is not None:
-            call = call if call.form else nested_call(args, kwargs)
+        kind = None if kwargs or self._sized is not None else plain_kind(args)
+        call = nested_call(args, kwargs) if kind is None else None
+        arguments = args if call is None else call.arguments
+        if self._sized is not None and call is not None:
             sized = self._sized.find(call, args, kwargs)
             if sized is not None:
                 return sized.run(arguments)
-        known = self._recordings.setdefault((call.kind, *switches()), [])
+        key = (kind if call is None else call.kind, *switches())
+        known = self._recordings.get(key)
+        if known is None:
+            known = self._recordings[key] = []
         changed = []
         for position, recording in enumerate(known):
             difference = recording.difference(arguments)
@@ -124,7 +127,7 @@ class Jitted(Generic[P, R]):
                     known.insert(0, known.pop(position))
                 return recording.run(arguments)
             changed.append(difference)
-        call = call if call.form else nested_call(args, kwargs)
+        call = call or nested_call(args, kwargs)
         check = functools.partial(self._check, known)
         recorded = record(self._function, call.form, call.order, arguments, call.objects, check)
         if recorded is None:

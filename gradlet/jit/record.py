@@ -20,18 +20,18 @@ from gradlet.engine import trace
 from gradlet.engine.trace import JitError
 from gradlet.ir import ops
 from gradlet.ir.node import topological
-from gradlet.jit.recording import (
+from gradlet.jit.parts import (
     ARGUMENT,
     CONSTANT,
     DRAWN,
     FRESH,
     VARIABLE,
-    Recording,
     Slot,
     Target,
     Variable,
     succeeding,
 )
+from gradlet.jit.recording import Recording
 from gradlet.jit.stand_in import settle, stand_in
 from gradlet.jit.watch import watches
 from gradlet.runtime.buffer import Buffer, node_of

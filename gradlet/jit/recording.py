@@ -3,170 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from sys import getrefcount
+from dataclasses import dataclass, field
 from typing import Any
 
-from gradlet.base.dtypes import DType
-from gradlet.base.ownership import SOLE
 from gradlet.engine.realize import value_of
 from gradlet.engine.trace import JitError
-from gradlet.ir import build
 from gradlet.ir.node import Node
-from gradlet.ir.ops import BUFFER, CONSUMED, DETACH
+from gradlet.ir.ops import BUFFER, DETACH
+from gradlet.jit.lasting import Lasting, Spares
+from gradlet.jit.parts import (
+    ARGUMENT,
+    CONSTANT,
+    DRAWN,
+    FRESH,
+    SHOWN,
+    VARIABLE,
+    Slot,
+    Target,
+    Variable,
+    hooks_of,
+)
 from gradlet.jit.watch import Glance, Watch
-from gradlet.runtime.buffer import Buffer, node_of, refill, taken
+from gradlet.runtime.buffer import refill, taken
 from gradlet.runtime.device import Device, Executable
 from gradlet.runtime.errors import InterruptedLate
 from gradlet.tensor import sharing
 from gradlet.tensor.autograd import note_overwritten
-from gradlet.tensor.core import Core, Shape
+from gradlet.tensor.core import Core
 from gradlet.tensor.nested import Form, Same, rebuild
 from gradlet.tensor.random import next_block
 from gradlet.tensor.tensor import Tensor
 
-ARGUMENT, VARIABLE, DRAWN, CONSTANT, FRESH = "argument", "variable", "drawn", "constant", "fresh"
-GRADIENT = "gradient"
-_SHOWN = {"none": BUFFER, "detached": DETACH, "consumed": CONSUMED}
+_TENSOR = ("tensor",)  # the form of one
 _UNKNOWN = object()  # is not what a place holds
-
-
-def _hooks(tensor: Core) -> tuple | None:
-    """Equal for tensors whose hooks do the same, and None for one that has none."""
-    if tensor.hooks is None or not any(tensor.hooks.key):
-        return None
-    return tensor.hooks.key
-
-
-@dataclass(eq=False)
-class Variable:
-    """A tensor that a function reaches by itself.
-
-    Attributes:
-        tensor: the one in use.
-        owner: the variable whose gradient it is, if it is one.
-        idle: whether the step neither reads nor changes it, which gradients may be.
-        dtype, shape, trained, has_grad, hooks: what it was before the step.
-    """
-
-    tensor: Core
-    owner: Variable | None = None
-    idle: bool = False
-    dtype: DType = field(init=False)
-    shape: Shape = field(init=False)
-    trained: bool | None = field(init=False)
-    has_grad: bool = field(init=False)
-    hooks: tuple | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        tensor = self.tensor
-        self.dtype, self.shape, self.trained = tensor.dtype, tensor.shape, tensor.requires_grad
-        self.has_grad = tensor.grad is not None
-        self.hooks = _hooks(tensor)
-
-    def let_go(self) -> None:
-        """Keeps no gradient alive that the step has no use for."""
-        assert self.owner is not None
-        self.idle, self.tensor = True, self.owner.tensor
-
-    def fits(self) -> bool:
-        """Whether the tensor in use is of the same kind."""
-        if self.idle:
-            return True
-        if self.owner is not None:
-            grad = self.owner.tensor.grad
-            if grad is None:
-                return False
-            self.tensor = grad
-        tensor, node = self.tensor, self.tensor.node
-        return (
-            (tensor.grad is not None) is self.has_grad
-            and tensor.requires_grad is self.trained
-            and (tensor.hooks is self.hooks is None or _hooks(tensor) == self.hooks)
-            and node.dtype is self.dtype
-            and node.shape == self.shape
-        )
-
-
-@dataclass(frozen=True)
-class Target:
-    """A tensor after the step: an argument or a variable, by number, or a fresh one.
-
-    Attributes:
-        result: which of the program's results it holds, or None if its value stays as it was.
-        history: `none` for a leaf; `detached` for what no gradient flows through; `consumed` for
-            what has come from trained leaves, so that a gradient that arrives there is an error.
-        trained: the `requires_grad` of a fresh one.
-        successor: of a fresh one that nothing else will hold, the variable whose gradient it
-            becomes, or whose place it takes: (GRADIENT or VARIABLE, number).
-    """
-
-    kind: str
-    number: int
-    result: int | None
-    dtype: DType
-    shape: Shape
-    history: str
-    trained: bool | None
-    successor: tuple[str, int] | None = None
-
-    def fits(self, tensor: Core) -> bool:
-        """Whether a tensor that nobody else sees would be the same with another value."""
-        node = tensor.node
-        return (
-            node.op is _SHOWN[self.history]
-            and node.dtype is self.dtype
-            and node.shape == self.shape
-            and tensor.requires_grad is self.trained
-            and tensor.grad is tensor.hooks is tensor.share is None
-        )
-
-    def node(self, memory: Any, device: Device) -> Node:
-        """What a tensor shows that holds this result."""
-        leaf = node_of(Buffer(device, self.dtype, self.shape, memory))
-        if self.history == "none":
-            return leaf
-        return build.detach(leaf) if self.history == "detached" else build.consumed(leaf)
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A key of a watched place that holds another tensor after the step, or None.
-
-    Attributes:
-        target: which of the targets.
-        variable: the variable that it is when the step begins, if it is one and stands nowhere
-            else.
-    """
-
-    place: int
-    key: Any
-    position: int
-    target: int | None
-    variable: int | None
-
-
-def succeeding(
-    targets: list[Target],
-    slots: list[Slot],
-    grads: list[tuple[str, int, int | None]],
-    shown: list[int],
-) -> list[Target]:
-    """The targets, of which fresh ones know what they come after if nothing else will hold them.
-
-    Args:
-        slots, grads: of the recording.
-        shown: the targets in what the function returns.
-    """
-    after = {which: (GRADIENT, number) for kind, number, which in grads if kind == VARIABLE}
-    after |= {s.target: (VARIABLE, s.variable) for s in slots if s.variable is not None}
-    held = [*shown, *(s.target for s in slots), *(which for _, _, which in grads)]
-    return [
-        replace(target, successor=after[number])
-        if number in after and held.count(number) == 1 and target.kind == FRESH
-        else target
-        for number, target in enumerate(targets)
-    ]
 
 
 @dataclass(eq=False)
@@ -180,10 +49,19 @@ class Recording:
         output: the form of what the function returns, and which targets are in it.
         keys, expected: what each place must hold for the step to be the same: a variable, by
             number, or the same value.
-        given_grads: the arguments that get a gradient.
         glance: sees whether that is so, unless a place holds other objects than when it was last
             looked at.
         unsure: whether its constants are to be compared with those of another call.
+        known: the ids of the variables' tensors, or None where those have changed.
+        given_grads: the arguments that get a gradient.
+        updates: the params whose memory may become that of a result.
+        sources: the inputs, with those that are variables.
+        in_use: the variables that are not idle.
+        gradients: those of them that are gradients, and whose they are.
+        lasting: the targets that may be what they were before, with other values.
+        moving: if all of those are, the numbers of the other targets, and the slots and grads
+            that are not what they were.
+        spares: for some of those nodes to be used again.
     """
 
     device: Device
@@ -199,11 +77,38 @@ class Recording:
     expected: list[list[tuple | Same]]
     unsure: bool = False
     glance: Glance | None = None
+    known: set[int] | None = field(default=None, init=False)
     given_grads: list[int] = field(init=False)
+    updates: list[int] = field(init=False)
+    sources: list[tuple[Variable | None, str, Any]] = field(init=False)
+    in_use: list[Variable] = field(init=False)
+    gradients: list[tuple[Variable, Variable]] = field(init=False)
+    lasting: Lasting = field(init=False)
+    moving: tuple[list[int], list[Slot], list[tuple[str, int, int | None]]] = field(init=False)
+    spares: dict[int, Spares] = field(init=False)
 
     def __post_init__(self) -> None:
-        given = [n for kind, n, which in self.grads if kind == ARGUMENT and which is not None]
-        self.given_grads = given
+        self.given_grads = [n for kind, n, t in self.grads if kind == ARGUMENT and t is not None]
+        self.updates = [param for _, param in getattr(self.program, "updates", ())]
+        self.sources = [
+            (self.variables[which] if kind == VARIABLE else None, kind, which)
+            for kind, which in self.inputs
+        ]
+        self.in_use = [v for v in self.variables if not v.idle]
+        self.gradients = [(v, v.owner) for v in self.in_use if v.owner is not None]
+        self.arrange({*range(len(self.targets))})
+
+    def arrange(self, numbers: set[int]) -> None:
+        """Finds out which of the targets with some numbers can be what they were before."""
+        targets = [(n, t) for n, t in enumerate(self.targets) if n in numbers]
+        self.lasting = Lasting(targets, self.variables)
+        lasting = {n for n, target in targets if target.successor is not None}
+        self.moving = (
+            [n for n in range(len(self.targets)) if n not in self.lasting.numbers],
+            [slot for slot in self.slots if slot.target not in lasting],
+            [grad for grad in self.grads if grad[2] not in lasting],
+        )
+        self.spares = {n: Spares() for n, target in targets if target.is_spared}
 
     # Whether it can be used
 
@@ -213,10 +118,24 @@ class Recording:
             changed = self.look_again()
             if changed is not None:
                 return changed
-        for variable in self.variables:
-            if not variable.fits():
+        for variable, owner in self.gradients:
+            grad = owner.tensor.grad
+            if grad is not None and grad is not variable.tensor:
+                variable.tensor, self.known = grad, None
+        for variable in self.in_use:
+            tensor = variable.tensor
+            node = tensor.node
+            if (
+                (tensor.grad is None) is variable.has_grad
+                or tensor.requires_grad is not variable.trained
+                or node.dtype is not variable.dtype
+                or node.shape != variable.shape
+                or (tensor.hooks is not variable.hooks and hooks_of(tensor) != variable.hooks)
+            ):
                 return f"a tensor of shape {variable.shape}, its dtype, gradient or hooks"
-        if not {id(v.tensor) for v in self.variables}.isdisjoint(map(id, arguments)):
+        if self.known is None:
+            self.known = {id(variable.tensor) for variable in self.variables}
+        if not self.known.isdisjoint(map(id, arguments)):
             return "whether an argument is what the function reaches by itself"
         return None
 
@@ -239,7 +158,7 @@ class Recording:
             return "which tensors are the same"
         for number, tensor in found.items():
             self.variables[number].tensor = tensor
-        self.glance = glance
+        self.glance, self.known = glance, None
         return None
 
     def entangled(self, arguments: Sequence[Core]) -> bool:
@@ -247,7 +166,7 @@ class Recording:
 
         Its stand-in does not share it.
         """
-        families = {id(a.share.family) for a in arguments if a.share is not None}
+        families = [id(a.share.family) for a in arguments if a.share is not None]
         if not families:
             return False
         given = {id(t): t for t in (*arguments, *(v.tensor for v in self.variables))}
@@ -266,11 +185,12 @@ class Recording:
             memories: the program's inputs, where they are known already.
         """
         for number in self.given_grads:
-            if _hooks(arguments[number]):
+            if hooks_of(arguments[number]):
                 raise JitError(
                     f"jit: argument {number} has hooks, and the step gives it a gradient without "
                     "calling them. Register them inside, or pass another tensor."
                 )
+        vacant = {number: spares.vacant() for number, spares in self.spares.items()}
         results: list[Any] = []
         interruption: BaseException | None = None
         if self.program is not None:
@@ -280,46 +200,68 @@ class Recording:
                 results, interruption = late.results, late.__cause__
         before = [arguments[number].grad for number in self.given_grads]
         try:
-            made = self.settle(arguments, results, before)
+            made = self.settle(arguments, results, before, vacant)
         except KeyboardInterrupt as again:  # all of it, rather than a part
             made, interruption = self.settle(arguments, results, before), again
         if interruption is not None:
             raise interruption
         form, tensors = self.output
+        if form == _TENSOR:
+            return made[tensors[0]]
         return rebuild(form, iter([made[t] for t in tensors]))
 
     def results(
         self, program: Any, arguments: Sequence[Core], memories: Sequence[Any] | None
     ) -> list[Any]:
         """What the program computes, in the place of variables if nobody else sees those."""
-        params = [param for _, param in getattr(program, "updates", ())]
-        if not params:
+        if not self.updates:
             return program(memories or self.memories(arguments))
-        with taken(self.variables[self.inputs[p][1]].tensor for p in params) as mine:
-            owned = [p for p, is_mine in zip(params, mine, strict=True) if is_mine]
+        with taken(self.variables[self.inputs[p][1]].tensor for p in self.updates) as mine:
+            owned = [p for p, is_mine in zip(self.updates, mine, strict=True) if is_mine]
             return program(memories or self.memories(arguments), owned)
 
     def settle(
-        self, arguments: Sequence[Core], results: Sequence[Any], before: Sequence[Core | None]
-    ) -> list[Core]:
+        self,
+        arguments: Sequence[Core],
+        results: Sequence[Any],
+        before: Sequence[Core | None],
+        vacant: dict[int, Node | None] | None = None,
+    ) -> dict[int, Core]:
         """Puts everything where the function would; the same again changes nothing more.
 
         Args:
             before: the gradients of the arguments that get one.
+            vacant: nodes to show fresh targets. None if some of this has been done already, so
+                that counts of references say nothing: all fresh targets then are new tensors.
 
         Returns:
             the tensors of the targets.
         """
-        made = [self.tensor(target, arguments, results) for target in self.targets]
-        shared = [tensor for tensor in made if tensor.share is not None]
+        made: dict[int, Core] = {}
+        if vacant is not None and self.lasting.numbers:
+            made = self.lasting.renewed(results)
+        others, slots, grads = self.moving
+        if len(made) < len(self.lasting.numbers):
+            others = [number for number in range(len(self.targets)) if number not in made]
+            slots, grads = self.slots, self.grads
+        for number in others:
+            spare = vacant.get(number) if vacant is not None else None
+            made[number] = self.tensor(self.targets[number], arguments, results, spare)
+            if spare is None and number in self.spares:
+                self.spares[number].keep(made[number].node)
+        shared = [
+            tensor
+            for tensor in made.values()
+            if tensor.share is not None and tensor.share.family.has_other(tensor)
+        ]
         if shared:
-            settled = {id(tensor) for tensor in made}
+            settled = set(map(id, made.values()))
             for tensor in shared:
                 sharing.spread(tensor, settled)
-        for slot in self.slots:
+        for slot in slots:
             self.put(slot, None if slot.target is None else made[slot.target])
         known = iter(before)
-        for kind, number, which in self.grads:
+        for kind, number, which in grads:
             grad = None if which is None else made[which]
             if kind == VARIABLE:
                 self.variables[number].tensor.grad = grad
@@ -330,7 +272,20 @@ class Recording:
 
     def memories(self, arguments: Sequence[Core]) -> list[Any]:
         """What the params of the program are now."""
-        return [self.memory(kind, which, arguments) for kind, which in self.inputs]
+        found = []
+        for variable, kind, which in self.sources:
+            if variable is not None:
+                leaf = variable.tensor.node
+            elif kind == ARGUMENT:
+                leaf = arguments[which].node
+            else:
+                found.append(self.memory(kind, which, arguments))
+                continue
+            if leaf.op is DETACH:
+                leaf = leaf.src[0]
+            memory = leaf.arg.memory if leaf.op is BUFFER else None
+            found.append(memory if memory is not None else self.memory(kind, which, arguments))
+        return found
 
     def memory(self, kind: str, which: Any, arguments: Sequence[Core]) -> Any:
         """What a param of the program is now."""
@@ -342,35 +297,32 @@ class Recording:
         known = node.arg.memory if node.op is BUFFER else None
         return known if known is not None else value_of(node, self.device).memory
 
-    def tensor(self, target: Target, arguments: Sequence[Core], results: Sequence[Any]) -> Core:
-        """The tensor that a target stands for, with its new value."""
+    def tensor(
+        self,
+        target: Target,
+        arguments: Sequence[Core],
+        results: Sequence[Any],
+        vacant: Node | None = None,
+    ) -> Core:
+        """The tensor that a target stands for, with its new value.
+
+        Args:
+            vacant: a node to show it, if it is a fresh one.
+        """
         memory = None if target.result is None else results[target.result]
         if target.kind == FRESH:
-            known = self.renewed(target, memory) if target.successor is not None else None
-            if known is not None:
-                return known
-            made = target.node(memory, self.device)
+            made = vacant or target.node(None, self.device)
+            leaf = made if made.op is BUFFER else made.src[0]
+            leaf.arg.fill(memory)
             return Tensor.from_node(made, self.device.name, target.trained)
         tensor = self.place(target, arguments)
         if target.result is None:
             return tensor
-        if tensor.node.op is _SHOWN[target.history] and refill(tensor.node, memory):
+        if tensor.node.op is SHOWN[target.history] and not refill([tensor.node], [memory]):
             return tensor
         note_overwritten(tensor)
         tensor.node = target.node(memory, self.device)
         return tensor
-
-    def renewed(self, target: Target, memory: Any) -> Core | None:
-        """The tensor that a fresh target comes after, with its value, if nobody could tell."""
-        assert target.successor is not None
-        kind, number = target.successor
-        tensor = self.variables[number].tensor
-        # Besides its place, the variable itself and the glance refer to it.
-        before, others = (tensor.grad, 0) if kind == GRADIENT else (tensor, 2)
-        del tensor
-        if before is None or getrefcount(before) != SOLE + others or not target.fits(before):
-            return None
-        return before if refill(before.node, memory) else None
 
     def put(self, slot: Slot, value: Core | None) -> None:
         """Gives a slot its tensor after the step."""
@@ -378,7 +330,7 @@ class Recording:
         if self.glance is None:
             return
         if slot.variable is not None and value is not None:
-            self.variables[slot.variable].tensor = value
+            self.variables[slot.variable].tensor, self.known = value, None
             self.glance.note(slot.place, slot.position, value)
         elif slot.position < len(self.keys[slot.place]):
             self.glance.note(slot.place, slot.position, _UNKNOWN)

@@ -140,6 +140,10 @@ class General:
         """The most elements that an axis can have."""
         return max(extent.at(1), extent.at(self.most))
 
+    def varies(self, position: int) -> bool:
+        """Whether an entry is of another shape at each size."""
+        return any(extent.slope for extent in self.entries[position].shape)
+
     def largest_shape(self, position: int) -> tuple[int, ...]:
         """The shape in which an entry is computed."""
         return tuple(self.largest(extent) for extent in self.entries[position].shape)

@@ -13,10 +13,12 @@ import numpy as np
 from gradlet.engine import trace
 from gradlet.engine.program import Capture, capture
 from gradlet.engine.realize import program_over, value_of
+from gradlet.ir.node import Node
 from gradlet.jit.call import Call, switches
 from gradlet.jit.largest import bounded
+from gradlet.jit.parts import ARGUMENT, CONSTANT, FRESH, Target
 from gradlet.jit.record import Recorder
-from gradlet.jit.recording import ARGUMENT, CONSTANT, FRESH, Recording, Target
+from gradlet.jit.recording import Recording
 from gradlet.jit.sizes import General, UnfitError
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
@@ -177,7 +179,7 @@ def generalise(rehearse_at: Callable[[int], Rehearsal | None], sizes: Sizes) -> 
     for target in recording.targets:
         if target.result is None or target.kind == FRESH:
             continue
-        if any(extent.slope for extent in general.entries[first.positions[target.result]].shape):
+        if general.varies(first.positions[target.result]):
             raise UnfitError("a tensor that the step keeps is of another shape at each size")
     sinks, params = bounded(general, first.positions)
     program = program_over(params, sinks, recording.device) if sinks else None
@@ -222,6 +224,15 @@ class SizedRecording(Recording):
     checked: dict[int, bool] = field(default_factory=dict, kw_only=True)
     size: int = field(default=0, kw_only=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        results = [(number, target.result) for number, target in enumerate(self.targets)]
+        self.arrange({n for n, result in results if result is None or not self.varies(result)})
+
+    def varies(self, result: int) -> bool:
+        """Whether a result is of another shape at each size."""
+        return self.general.varies(self.rehearsal.positions[result])
+
     def fits_size(self, size: int, rehearse_now: Callable[[], Rehearsal | None]) -> bool:
         """Whether the step is what the function does at a size, which is looked at once."""
         if size not in self.checked:
@@ -232,6 +243,9 @@ class SizedRecording(Recording):
                 and self.general.describes(now.graph, size)
             )
         return self.checked[size]
+
+    def memories(self, arguments: Sequence[Core]) -> list[Any]:
+        return [self.memory(kind, which, arguments) for kind, which in self.inputs]
 
     def memory(self, kind: str, which: Any, arguments: Sequence[Core]) -> Any:
         if kind == SIZE:
@@ -248,9 +262,15 @@ class SizedRecording(Recording):
         wide[part] = self.device.to_numpy(found, node.dtype, node.shape)
         return self.device.from_numpy(wide)
 
-    def tensor(self, target: Target, arguments: Sequence[Core], results: Sequence[Any]) -> Core:
-        if target.result is None:
-            return super().tensor(target, arguments, results)
+    def tensor(
+        self,
+        target: Target,
+        arguments: Sequence[Core],
+        results: Sequence[Any],
+        vacant: Node | None = None,
+    ) -> Core:
+        if target.result is None or not self.varies(target.result):
+            return super().tensor(target, arguments, results, vacant)
         position = self.rehearsal.positions[target.result]
         shape = self.general.shape_at(position, self.size)
         wide = self.general.largest_shape(position)

@@ -12,10 +12,9 @@ import inspect
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import chain
-from operator import is_
+from operator import attrgetter, is_
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from gradlet.tensor.nested import PLAIN
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
 _EMPTY = object()  # what a cell holds before it holds anything
 _END = object()
+_CONTENT = attrgetter("cell_contents")  # of a cell that is not empty
 _LIBRARIES = ("site-packages", "dist-packages")
 _OWN = str(Path(__file__).resolve().parent.parent)
 _WRITTEN_IN_PYTHON = 1 << 9  # CPython's Py_TPFLAGS_HEAPTYPE
@@ -59,37 +59,68 @@ class Watch:
             self.put(key, value)
 
 
-class _View:
-    """Goes through what a function gives for some arguments, which it asks for each time."""
+class Lookup:
+    """Values that a function gives for lists of arguments, and is asked for each time."""
 
-    def __init__(self, give: Callable[..., Iterable[Any]], *arguments: Any) -> None:
-        self.give, self.arguments = give, arguments
+    def __init__(self, function: Callable[..., Any], *arguments: Sized) -> None:
+        self.function, self.arguments = function, arguments
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.give(*self.arguments))
+        return map(self.function, *self.arguments)  # type: ignore[call-overload]
 
 
 class Glance:
     """Sees whether places still hold the very objects that they held, as fast as Python can."""
 
     def __init__(self, places: list[Watch]) -> None:
+        self._named: list[Any] = []  # whatever has names for keys
+        self._names: list[str] = []
         self._views: list[Iterable[Any]] = []
         self._seen: list[Any] = []
-        self._start: list[int] = []  # where the values of each place begin
-        for place in places:
+        self._start: dict[int, int] = {}  # where the values of each place begin
+        lookups: dict[Callable[..., Any], list[tuple[int, Lookup]]] = {}
+        for number, place in enumerate(places):
             *keys, values = place.views()
             for view in keys:
-                self._seen += view
-            self._start.append(len(self._seen))
+                self._watch_keys(view)
+            if isinstance(values, Lookup):
+                lookups.setdefault(values.function, []).append((number, values))
+                continue
+            self._start[number] = len(self._seen)
             self._seen += values
-            self._views += (*keys, values)
+            self._views.append(values)
+        self._lookups: list[tuple[Any, list[Any]]] = []  # for each function its arguments
+        for function, found in lookups.items():
+            for number, lookup in found:
+                self._start[number] = len(self._seen)
+                self._seen += lookup
+            lists = zip(*(lookup.arguments for _, lookup in found), strict=True)
+            self._lookups.append((function, [list(chain(*parts)) for parts in lists]))
         # Where more or fewer values are than before, this meets another one.
-        self._views.append((_END,))
         self._seen.append(_END)
+        self._counts = list(map(len, self._named))
+
+    def _watch_keys(self, view: Iterable[Any]) -> None:
+        keys = list(view)
+        if {*map(type, keys)} <= {str}:
+            self._named.append(view)
+            self._names += keys
+        else:
+            self._views.append(view)
+            self._seen += keys
 
     def same(self) -> bool:
         """Whether all is as it was."""
-        return all(map(is_, chain.from_iterable(self._views), self._seen))
+        if list(map(len, self._named)) != self._counts:
+            return False
+        if list(chain.from_iterable(self._named)) != self._names:
+            return False
+        maps = [map(function, *arguments) for function, arguments in self._lookups]
+        now = chain.from_iterable([*self._views, *maps, (_END,)])
+        try:
+            return all(map(is_, now, self._seen))
+        except ValueError:  # of a cell that is empty now
+            return False
 
     def note(self, place: int, position: int, value: Any) -> None:
         """Says that a place now holds another value at a position."""
@@ -112,7 +143,7 @@ class Mapping(Watch):
         if not self.ignored:
             return self.held, self.held.values()
         kept = self.items()[0]
-        return self.held, _View(map, self.held.get, kept)
+        return self.held, Lookup(dict.get, [self.held] * len(kept), kept, [_EMPTY] * len(kept))
 
     def put(self, key: Any, value: Any) -> None:
         self.held[key] = value
@@ -169,7 +200,8 @@ class Globals(Watch):
         return self.names, [self.held.get(name, _EMPTY) for name in self.names]
 
     def views(self) -> tuple[Iterable[Any], ...]:
-        return (_View(map, self.held.get, self.names, [_EMPTY] * len(self.names)),)
+        count = len(self.names)
+        return (Lookup(dict.get, [self.held] * count, self.names, [_EMPTY] * count),)
 
     def put(self, key: Any, value: Any) -> None:
         self.held[key] = value
@@ -185,7 +217,8 @@ class Cells(Watch):
         return self.names, [_content(cell) for cell in self.cells]
 
     def views(self) -> tuple[Iterable[Any], ...]:
-        return (_View(map, _content, self.cells),)
+        is_empty = any(_content(cell) is _EMPTY for cell in self.cells)
+        return (Lookup(_content if is_empty else _CONTENT, self.cells),)
 
     def put(self, key: Any, value: Any) -> None:
         self.cells[self.names.index(key)].cell_contents = value
@@ -201,7 +234,8 @@ class Slots(Watch):
         return self.names, [getattr(self.held, name, _EMPTY) for name in self.names]
 
     def views(self) -> tuple[Iterable[Any], ...]:
-        return (_View(map, partial(getattr, self.held), self.names, [_EMPTY] * len(self.names)),)
+        count = len(self.names)
+        return (Lookup(getattr, [self.held] * count, self.names, [_EMPTY] * count),)
 
     def put(self, key: Any, value: Any) -> None:
         setattr(self.held, key, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
-from gradlet.base.ownership import SOLE
+from gradlet.base.ownership import SOLE, SOLE_AND_LISTED
 from gradlet.ir import build
 from gradlet.ir.node import Node
 from gradlet.ir.ops import BUFFER, CONSUMED, DETACH
@@ -107,18 +107,34 @@ def node_of(buffer: Buffer) -> Node:
     return build.buffer(buffer, buffer.dtype, buffer.shape)
 
 
-def refill(shown: Node, memory: Any) -> bool:
-    """Gives a BUFFER node, or what shows one, other elements if nobody could tell; says whether.
+def refill(shown: Sequence[Node | None], memories: Iterable[Any]) -> list[int]:
+    """Gives BUFFER nodes, or what shows one, other elements where nobody could tell.
 
-    Nobody can if the one place that the node was taken from is all that refers to it.
+    Nobody can if the one place that a node was taken from is all that refers to it, besides
+    `shown`.
+
+    Returns:
+        the positions of those that were left alone.
     """
-    if getrefcount(shown) != SOLE:
-        return False
+    left = []
+    for position, memory in enumerate(memories):
+        node = shown[position]
+        if node is not None and getrefcount(node) == SOLE_AND_LISTED:
+            buffer = node.arg if node.op is BUFFER else _unshared(node)
+            if type(buffer) is Buffer and getrefcount(buffer) == _REFERENCES_OF_NODE:
+                buffer.memory = memory
+                buffer.pending = None
+                continue
+        left.append(position)
+    return left
+
+
+def vacate(shown: Node) -> bool:
+    """Lets go of what a node shows that only the caller knows, if nobody knows its elements."""
     buffer = _unshared(shown)
     if buffer is None or getrefcount(buffer) != _REFERENCES_OF_NODE:
         return False
-    buffer.memory = memory
-    buffer.pending = None
+    buffer.memory = None
     return True
 
 
@@ -184,14 +200,14 @@ def _take(holder: Holder, taken_ones: list[Buffer]) -> bool:
 
 def _unshared(shown: Node) -> Buffer | None:
     """The buffer of a node if nothing else leads to its leaf."""
-    if shown.realized is not None:
-        return None
     leaf = shown
-    if shown.op is DETACH or shown.op is CONSUMED:
-        (leaf,) = shown.src
-        if getrefcount(leaf) != SOLE:
+    if shown.op is not BUFFER:
+        if shown.op is not DETACH and shown.op is not CONSUMED:
             return None
-    if leaf.op is not BUFFER or type(leaf.arg) is not Buffer:
+        (leaf,) = shown.src
+        if leaf.op is not BUFFER or getrefcount(leaf) != SOLE:
+            return None
+    if shown.realized is not None or type(leaf.arg) is not Buffer:
         return None
     found: Buffer = leaf.arg
     return found

@@ -50,6 +50,14 @@ class Family:
             self._members = [r for r in self._members if r() is not None]
             self._limit = 2 * len(self._members) + 8
 
+    def has_other(self, member: Member) -> bool:
+        """Whether another member is alive."""
+        for reference in self._members:
+            other = reference()
+            if other is not None and other is not member:
+                return True
+        return False
+
     def living(self) -> list[Any]:
         """The members that are alive."""
         return [member for r in self._members if (member := r()) is not None]

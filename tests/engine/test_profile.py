@@ -50,6 +50,19 @@ def test_recorded_steps_are_seen() -> None:
     assert [k.calls for k in seen.kernels] == [4]
 
 
+def test_rows_are_known_by_their_kernels() -> None:
+    a = ones(300, 300)
+    with profile() as seen:
+        ((a @ a).softmax(-1) @ a).realize()
+    (program,) = seen._programs
+    kernels = seen._rows()
+    launches = {launch.address: program.definitions[launch.kernel] for launch in program.launches}
+    rows = {int(args): int(address) for address, args, _, _ in program.table.rows}
+    assert len(kernels) == len(program.launches) > 1
+    for args, (kernel, _) in kernels.items():
+        assert launches[rows[args]] is kernel
+
+
 def test_table_names_kernels_and_adds_up() -> None:
     with profile() as seen:
         (ones(64, 300).softmax(-1) @ ones(300, 32)).realize()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradlet import Tensor, nn
+from gradlet import JitError, Tensor, jit, nn
 from gradlet.engine import native, realize
 from gradlet.ir.node import interned_count
 
@@ -97,6 +97,21 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process")
+def test_what_is_known_is_read_and_what_waits_is_computed_with_the_next_value() -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    double = jit(lambda x: x * 2)
+    known = [w, w.detach(), double(w)]
+    assert [x.tolist() for x in known] == [[1.0, 2.0], [1.0, 2.0], [2.0, 4.0]]
+    for x in known:
+        (w * w).sum().backward()
+        assert w.grad is not None and w.grad.node.arg.memory is None
+        x.numpy()
+        assert w.grad.node.arg.memory is not None
+    assert w.grad is not None and w.grad.tolist() == [6.0, 12.0]
+    with pytest.raises(JitError, match="needed"):
+        jit(lambda x: x + w.detach().numpy().sum())(known[2])
+
+
 def test_an_interrupted_loop_leaves_a_usable_state() -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, timeout=90

@@ -215,6 +215,61 @@ def test_variables_of_outer_functions_and_modules_are_noticed(
     assert step(fixed(3.0)).item() == 32.0
 
 
+class Box:
+    """Numbers under names."""
+
+    def __init__(self) -> None:
+        self.first = {"a": 1.0, "b": 2.0}
+        self.second = {"c": 3.0}
+
+    def read(self, x: Tensor) -> Tensor:
+        parts = [f"{k}{v}" for d in (self.first, self.second) for k, v in d.items()]
+        return x * sum(ord(c) for c in "".join(parts)) + 1000 * len(self.first)
+
+
+def test_names_that_change_are_noticed() -> None:
+    box, x = Box(), fixed(1.0)
+    step = jit(box.read)
+
+    def check() -> None:
+        for _ in range(3):
+            assert step(x).item() == box.read(x).item()
+
+    check()
+    box.first["z"] = box.first.pop("b")  # the same values in the same order
+    check()
+    box.second = {"z": box.first.pop("z"), **box.second}
+    check()
+    box.first["z"], moved = box.second.pop("z"), box.second.pop("c")
+    check()
+    box.second["c"] = moved
+    check()
+
+
+def test_variables_of_outer_functions_may_be_empty_for_a_while() -> None:
+    factor = 2.0
+    other = 1.0
+
+    def fill(value: float | None) -> None:
+        nonlocal other
+        if value is None:
+            del other
+        else:
+            other = value
+
+    @jit
+    def step(x: Tensor) -> Tensor:
+        try:
+            return x * factor * other
+        except NameError:
+            return x * factor
+
+    x = fixed(1.0)
+    for value, expected in ((3.0, 6.0), (None, 2.0), (5.0, 10.0), (None, 2.0)):
+        fill(value)
+        assert [step(x).item() for _ in range(3)] == [expected] * 3
+
+
 def test_code_that_exec_runs_is_watched_as_any_other() -> None:
     code = """
 from gradlet import Tensor, jit

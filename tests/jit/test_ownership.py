@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,9 @@ import numpy as np
 import pytest
 
 from gradlet import Tensor, jit
+from gradlet.jit.watch import Mapping
+from gradlet.runtime.buffer import Deferred, node_of
+from gradlet.runtime.cpu.memory import pool
 from gradlet.runtime.device import get_device
 
 COMPILED = Tensor([0]).device == "cpu"  # rather than interpreted
@@ -95,10 +100,209 @@ def test_memory_that_was_shared_is_left_alone() -> None:
     assert array.tolist() == [5.0, 6.0] and counter.w.tolist() == [6.0, 7.0]
 
 
+@pytest.mark.parametrize("which", ["w", "grad", "last"])
+def test_who_holds_a_buffer_keeps_it(which: str) -> None:
+    """As another thread does that computes with it."""
+    counter, x = ready()
+    tensor = counter.w.grad if which == "grad" else getattr(counter, which)
+    node = tensor.node.src[0] if tensor.node.src else tensor.node
+    buffer, expected = node.arg, tensor.tolist()
+    del tensor, node
+    for _ in range(3):
+        counter.step(x * 3)
+    assert buffer.numpy().tolist() == expected
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.value = Tensor([0.0, 0.0])
+
+    @jit
+    def keep(self, x: Tensor) -> None:
+        self.value.assign(x + 1)
+
+
+def test_a_value_that_was_not_fetched_yet_is_replaced() -> None:
+    kept, x = Kept(), Tensor([1.0, 2.0], requires_grad=False)
+    for _ in range(3):
+        kept.keep(x)
+    device = get_device(x.device)
+    for _ in range(3):
+        later = Deferred(device, x.dtype, x.shape, lambda: np.ones(2, np.float32))
+        kept.value = Tensor.from_node(node_of(later), x.device)
+        del later
+        kept.keep(x)
+        assert kept.value.tolist() == [2.0, 3.0]
+
+
+def test_what_was_detached_is_a_leaf_when_it_has_been_written() -> None:
+    kept, x = Kept(), Tensor([1.0, 2.0], requires_grad=False)
+    for _ in range(3):
+        kept.keep(x)
+    kept.value = Tensor([5.0, 5.0]).detach()
+    assert not kept.value.is_leaf
+    kept.keep(x)
+    assert kept.value.is_leaf and kept.value.tolist() == [2.0, 3.0]
+    (kept.value * 3).sum().backward()
+    assert kept.value.grad is not None and kept.value.grad.tolist() == [3.0, 3.0]
+
+
 def test_results_of_calls_are_apart() -> None:
     counter, x = ready()
     results = [counter.step(x) for _ in range(5)]
     assert [result.item() for result in results] == [13.0, 15.0, 17.0, 19.0, 21.0]
+
+
+@pytest.mark.parametrize("name", LOOKERS)
+def test_who_looks_at_a_result_keeps_it(name: str) -> None:
+    add = jit(lambda a, b: a + b)
+    x = Tensor([1.0, 2.0], requires_grad=False)
+    for _ in range(4):
+        add(x, x)
+    seen = LOOKERS[name](add(x, x))
+    for n in range(5):
+        add(x, x * n)
+    assert seen.tolist() == LOOKERS[name](x * 2).tolist()
+
+
+def test_results_that_were_leaves_and_written_are_not_shown_again() -> None:
+    zeros = jit(lambda x: Tensor.zeros(2, requires_grad=True))
+    x = Tensor([1.0])
+    for _ in range(4):
+        made = zeros(x)
+        made.assign(made + 1)
+        assert made.tolist() == [1.0, 1.0]
+        del made
+        (zeros(x) * 2).sum().backward()
+
+
+def test_memory_of_a_result_that_was_shared_is_left_alone() -> None:
+    counter, x = ready()
+    array = np.from_dlpack(counter.step(x))
+    for _ in range(5):
+        counter.step(x)
+    assert array.tolist() == 13.0
+
+
+def test_who_holds_the_buffer_of_a_result_keeps_it() -> None:
+    """As another thread does that computes with it."""
+    counter, x = ready()
+    buffer = counter.step(x).node.src[0].arg
+    for _ in range(5):
+        counter.step(x)
+    assert buffer.numpy().item() == 13.0
+
+
+def test_nodes_of_small_results_are_used_again() -> None:
+    counter, x = ready()
+    nodes = {id(counter.step(x).node) for _ in range(10)}
+    assert len(nodes) == 1
+    result = counter.step(x)
+    for _ in range(10):  # each is let go of when the next one is there
+        result = counter.step(x)
+        nodes.add(id(result.node))
+    assert len(nodes) == 2
+
+
+def test_elements_of_results_go_when_nobody_looks_at_them() -> None:
+    w = Tensor.ones(2000, requires_grad=False)
+    double = jit(lambda x: (w * x, w[:100] * x))
+    x = Tensor(2.0, requires_grad=False)
+    results = [double(x) for _ in range(5)]
+    large = [weakref.ref(a.node) for a, _ in results]
+    small = [weakref.ref(b.node.src[0].arg.memory) for _, b in results]
+    del results
+    gc.collect()
+    assert not any(reference() for reference in large)
+    result = double(x)
+    gc.collect()
+    assert [reference() for reference in small] == [None] * 5
+    assert result[1].sum().item() == 200.0
+
+
+def test_a_step_that_fails_leaves_earlier_results_alone() -> None:
+    table = Tensor([1.0, 2.0], requires_grad=False)
+    pick = jit(lambda at: table[at].sum())
+    first, second = Tensor([0], requires_grad=False), Tensor([1], requires_grad=False)
+    held = [pick(first) for _ in range(3)]
+    pick(second)
+    for _ in range(3):
+        with pytest.raises(IndexError):
+            pick(Tensor([5], requires_grad=False))
+        assert pick(second).item() == 2.0
+    assert [result.item() for result in held] == [1.0] * 3
+
+
+class Reader:
+    def __init__(self) -> None:
+        self.w = Tensor([0.0], requires_grad=True)
+        self.w.grad = Tensor([1.0], requires_grad=False)
+
+    @jit
+    def read(self, x: Tensor) -> Tensor:
+        x.assign(x + 1)
+        return self.w.sum() * 100 + self.w.grad.sum()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("which", ["w", "grad"])
+def test_what_is_reached_now_may_be_passed_as_an_argument(which: str) -> None:
+    reader, is_w = Reader(), which == "w"
+    with Tensor.no_grad():
+        for _ in range(3):
+            reader.read(Tensor([0.0], requires_grad=is_w))
+        new = Tensor([5.0], requires_grad=is_w)
+        if is_w:
+            new.grad, reader.w = reader.w.grad, new
+        else:
+            reader.w.grad = new
+        reader.read(Tensor([0.0], requires_grad=is_w))
+        assert reader.read(new).item() == (601.0 if is_w else 6.0)
+
+
+class Replaced:
+    def __init__(self) -> None:
+        self.last = Tensor([0.0], requires_grad=False)
+
+    @jit
+    def step(self, x: Tensor) -> Tensor:
+        before = self.last
+        self.last = (before + 1).detach()
+        x.assign(x + 10)
+        return before.sum()
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_what_a_step_has_put_in_place_may_be_passed_as_an_argument(is_held: bool) -> None:
+    replaced = Replaced()
+    with Tensor.no_grad():
+        for _ in range(4):
+            held = replaced.last if is_held else None
+            replaced.step(Tensor([0.0]))
+        assert replaced.step(replaced.last).item() == 14.0
+    del held
+
+
+def test_what_changes_about_a_gradient_is_not_kept() -> None:
+    counter, x = ready()
+    assert counter.w.grad is not None and counter.w.grad.requires_grad is False
+    counter.w.grad.requires_grad = True
+    counter.step(x)
+    assert counter.w.grad.requires_grad is False
+    counter.w.grad.grad = Tensor([1.0, 1.0])
+    counter.step(x)
+    assert counter.w.grad.grad is None
+    counter.w.grad = counter.w.grad.requires_grad_(True)
+    counter.w.grad.register_hook(lambda g: g * 2)
+    counter.w.grad.requires_grad = False
+    counter.step(x)
+    assert counter.w.grad.hooks is None
+    assert counter.w.grad[:1].tolist() == [1.0]
+    counter.step(x)
+    assert counter.w.grad.share is None
+    for other in ([1, 2], [[1.0, 2.0]]):
+        counter.w.grad = Tensor(other, requires_grad=False)
+        counter.step(x)
+        assert counter.w.grad.tolist() == [1.0, 10.0] and counter.w.grad.dtype is x.dtype
 
 
 def test_a_graph_built_from_old_values_refuses_to_give_them_gradients() -> None:
@@ -214,6 +418,23 @@ def test_an_index_out_of_range_changes_nothing(late: bool) -> None:
     assert cache.rows[5].tolist() == row_of(5)[0].tolist()
 
 
+def test_an_index_is_looked_at_right_before_an_array_changes() -> None:
+    total = Tensor.zeros(64, 96, requires_grad=False).realize()
+    table = Tensor(np.arange(50 * 96).reshape(50, 96), dtype="float32", requires_grad=False)
+
+    @jit
+    def add(at: Tensor) -> None:
+        total.assign(total + table[at].sum())
+
+    at = Tensor([3, 4], requires_grad=False)
+    for _ in range(4):
+        add(at)
+    before = total.tolist()
+    with pytest.raises(IndexError, match="out of range"):
+        add(Tensor([3, 50], requires_grad=False))
+    assert total.tolist() == before
+
+
 class Momentum:
     """Two arrays that are changed together, and counted."""
 
@@ -297,3 +518,46 @@ def test_an_interruption_leaves_all_as_before_or_as_after(
         assert momentum.count.item() in ((before, before + 1) if after else (before,))
         momentum.step()
         assert momentum.whole()
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("is_held", [False, True])
+def test_an_interruption_while_results_are_put_in_place_comes_after_that(
+    done: bool, is_held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter, x = ready()
+    held = counter.last if is_held else None
+    put = Mapping.put
+
+    def interrupted(self: Mapping, key: Any, value: Any) -> None:
+        monkeypatch.setattr(Mapping, "put", put)
+        if done:
+            put(self, key, value)
+        raise KeyboardInterrupt
+
+    for n in range(5, 9):
+        other = counter.last  # so that it is put in place anew
+        monkeypatch.setattr(Mapping, "put", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            counter.step(x)
+        assert counter.w.tolist() == [n + 1.0, n + 2.0]
+        assert counter.last.tolist() == [float(n), n + 1.0]
+        assert other.tolist() == [n - 1.0, float(n)]
+    assert held is None or held.tolist() == [4.0, 5.0]
+
+
+def test_arrays_between_kernels_are_held_while_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = Tensor.ones(128, 128, device="cpu", requires_grad=False).realize()
+    f = jit(lambda x: ((x @ x).softmax(-1) @ x).sum())
+    for _ in range(3):
+        f(x)
+    workers: Any = get_device("cpu").workers  # type: ignore[attr-defined]
+    run, seen = workers.run, []
+
+    def noted(table: object) -> None:
+        seen.append(pool.in_use_bytes)
+        run(table)
+
+    monkeypatch.setattr(workers, "run", noted)
+    result = f(x)
+    assert seen[0] >= pool.in_use_bytes + 128 * 128 * 4 and result.item() == 128.0 * 128

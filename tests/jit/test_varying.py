@@ -120,6 +120,26 @@ def test_a_training_step_with_a_smaller_last_batch() -> None:
     assert (counts[0] > 0) is COMPILED and counts[1:] == [0] * 6
 
 
+class Columns:
+    """Keeps what it was given last, whatever its width."""
+
+    def __init__(self) -> None:
+        self.last = Tensor([[0.0], [0.0]], requires_grad=False)
+
+    def keep(self, x: Tensor) -> Tensor:
+        self.last = (x * 2).detach()
+        return x + 1
+
+
+def test_what_a_step_keeps_has_the_size_at_hand() -> None:
+    columns = Columns()
+    keep = jit(columns.keep, varying={"x": {1: 16}})
+    for size in (15, 15, 15, 7, 7, 15, 15):  # the function is looked at with 15, too
+        x = data(2, size, seed=size)
+        np.testing.assert_array_equal(keep(x).numpy(), x.numpy() + 1)
+        np.testing.assert_array_equal(columns.last.numpy(), x.numpy() * 2)
+
+
 def test_a_cache_that_grows_compiles_once() -> None:
     Tensor.manual_seed(0)
     query, key, value = (nn.Linear(8, 8) for _ in range(3))

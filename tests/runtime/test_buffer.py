@@ -1,14 +1,18 @@
-"""Buffers that fetch their elements when they are first needed."""
+"""Buffers that fetch their elements when they are first needed, or get others."""
 
 from __future__ import annotations
+
+import weakref
 
 import numpy as np
 import pytest
 
 from gradlet import Tensor, jit
 from gradlet.base import dtypes
+from gradlet.base.ownership import SOLE
 from gradlet.base.settings import device_name
-from gradlet.runtime.buffer import Deferred, node_of
+from gradlet.ir import build
+from gradlet.runtime.buffer import Buffer, Deferred, node_of, refill, vacate
 from gradlet.runtime.device import get_device
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
@@ -72,3 +76,50 @@ def test_a_failure_is_raised_each_time() -> None:
     for _ in range(2):
         with pytest.raises(OSError, match="the disk is gone"):
             (x + 1).numpy()
+
+
+class Cell:
+    """A place that holds a node."""
+
+    def __init__(self, history: str = "none") -> None:
+        self.node = node_of(Buffer(get_device("numpy"), dtypes.float32, (), "old"))
+        if history != "none":
+            wrap = build.detach if history == "detached" else build.consumed
+            self.node = wrap(self.node)
+
+    @property
+    def buffer(self) -> Buffer:
+        node = self.node.src[0] if self.node.src else self.node
+        return node.arg
+
+
+@pytest.mark.parametrize("history", ["none", "detached", "consumed"])
+@pytest.mark.parametrize("holder", ["nobody", "node", "leaf", "buffer", "weak"])
+def test_elements_are_replaced_where_nobody_could_tell(history: str, holder: str) -> None:
+    cells = [Cell(history) for _ in range(3)]
+    node = cells[1].node
+    leaf = node.src[0] if node.src else node
+    held = {"node": node, "leaf": leaf, "buffer": leaf.arg, "weak": weakref.ref(node)}.get(holder)
+    del node, leaf
+    left = refill([*(cell.node for cell in cells), None], ["a", "b", "c", "d"])
+    alone = holder in ("nobody", "weak") or SOLE < 0
+    assert left == ([3] if alone else [1, 3])
+    assert [c.buffer.memory for c in cells] == ["a", "b" if alone else "old", "c"]
+    del held
+
+
+def test_elements_of_what_is_computed_or_fetched_are_not_replaced() -> None:
+    computed, fetched, known = Cell(), Cell(), Cell("detached")
+    computed.node = build.add(computed.node, computed.node)
+    fetched.node = deferred(Source()).node
+    known.node.realized = Cell().node
+    cells = [computed, fetched, known]
+    assert refill([cell.node for cell in cells], "abc") == [0, 1, 2]
+
+
+def test_elements_are_let_go_of_where_nobody_could_tell() -> None:
+    cell = Cell("detached")
+    buffer = cell.buffer
+    assert not vacate(cell.node) and buffer.memory == "old"
+    del buffer
+    assert vacate(cell.node) and cell.buffer.memory is None

@@ -146,12 +146,16 @@ class CpuProgram:
         self.params = params
         self.outputs = list(outputs)
         self.output_groups = [
-            (group, memory.Pieces([outputs[i] for i in group]) if len(group) > 1 else None)
+            (group, memory.Pieces(sizes) if max(sizes) <= memory.SMALL else None)
             for group in memory.groups(outputs)
+            for sizes in ([outputs[i] for i in group],)
         ]
+        alone = len(self.output_groups) == 1
+        self.small_outputs = self.output_groups[0][1] if alone else None  # if they are all so
         self.arena_offsets = np.array(arena, np.int64)
         self.arena_bytes = arena_bytes
         self.sinks = list(sinks)
+        self.fills_sinks = self.sinks == list(range(params, params + len(self.outputs)))
         self.kernels = list(kernels)
         self.indexed = list(indexed)
         self._definitions = definitions
@@ -161,11 +165,11 @@ class CpuProgram:
         self.calls = list(calls)
         self.updates = list(updates)
         self.changes_from = changes_from
-        self.table, self.places = self._table(launches)
-        self.parts = self._parts()
         count = 1 + params + len(self.outputs) + len(self.arena_offsets)
         self.addresses = np.zeros(count, np.int64)
         self.addresses[0] = self.status.ctypes.data
+        self.table, self.places = self._table(launches)
+        self.parts = self._parts()
         small = 0 < arena_bytes <= SMALL_ARENA
         self.small_arena = self._place_arena() if small else None  # kept from call to call
         # Python reads and writes these faster than arrays.
@@ -189,8 +193,7 @@ class CpuProgram:
         """
         late = None
         with self.lock:
-            blocks = self._bind(memories, owned)
-            np.take(self.addresses, self.places, out=self.table.arguments, mode="clip")
+            outputs, _arena = self._bind(memories, owned)
             recorder = observe.recorder
             begin = time.perf_counter_ns() if recorder is not None else 0
             try:
@@ -207,7 +210,10 @@ class CpuProgram:
             if recorder is not None:
                 recorder.ran(self, begin, time.perf_counter_ns())
             self._check()
-        results = [blocks[s] for s in self.sinks]
+        results = outputs
+        if not self.fills_sinks:
+            blocks = [*memories, *outputs]
+            results = [blocks[s] for s in self.sinks]
         if late is not None:
             raise InterruptedLate(results) from late
         return results
@@ -220,8 +226,6 @@ class CpuProgram:
         taken: list[list[float]] = [[] for _ in tables]
         with self.lock:
             blocks = self._bind(memories)
-            for table, places in tables:
-                np.take(self.addresses, places, out=table.arguments)
             for _ in range(runs):
                 for n, ((table, _), seconds) in enumerate(zip(tables, taken, strict=True)):
                     start = time.perf_counter()
@@ -235,23 +239,33 @@ class CpuProgram:
         return [median(seconds) for seconds in taken]
 
     def _table(self, launches: Sequence[Launch]) -> tuple[LaunchTable, np.ndarray]:
-        """A table of some rows, and for each of its arguments the place of its address."""
+        """A table of some rows, behind one that gathers their arguments' addresses.
+
+        Returns:
+            the table, and what that row reads: for each argument the place of its address.
+        """
         threads = self.device.target.threads
+        places = np.array([p for x in launches for p in x.arrays], np.int64)
+        count = len(places)
         rows = [
-            (launch.address, (0,) * len(launch.arrays), launch.extent, _chunk(launch, threads))
-            for launch in launches
+            (self.device.workers.bind, (0, 0, 0), count, max(count, 1)),
+            *(
+                (launch.address, (0,) * len(launch.arrays), launch.extent, _chunk(launch, threads))
+                for launch in launches
+            ),
         ]
-        places = [p for x in launches for p in x.arrays]
         if self.updates:
-            rows.append((self.device.workers.mark, (0,), 0, 1))
-            places.append(0)
-        return LaunchTable(rows), np.array(places, np.int64)
+            rows.append((self.device.workers.mark, (self.status.ctypes.data,), 0, 1))
+        table = LaunchTable(rows)
+        behind = table.arguments[3:]
+        table.arguments[:3] = [array.ctypes.data for array in (self.addresses, places, behind)]
+        return table, places
 
     def _parts(self) -> list[tuple[LaunchTable, Call | None]]:
         """The rows up to each call, with that call, those before updates, and the rest."""
-        cuts: list[tuple[int, Call | None]] = [(call.row, call) for call in self.calls]
+        cuts: list[tuple[int, Call | None]] = [(call.row + 1, call) for call in self.calls]
         if self.updates:
-            cuts.append((self.changes_from, None))
+            cuts.append((self.changes_from + 1, None))
         if not cuts:
             return [(self.table, None)]
         parts: list[tuple[LaunchTable, Call | None]] = []
@@ -273,14 +287,21 @@ class CpuProgram:
         block = Block(int(self.addresses[place]), like.size * like.dtype.itemsize)
         return block.view(like.dtype.numpy, like.shape)
 
-    def _bind(self, memories: Sequence[Any], owned: Collection[int] = ()) -> list[Block]:
-        """Fills the table of addresses; returns the blocks behind it, the arena's last."""
-        blocks = [*memories, *self._allocate(memories, owned)]
-        self.words[1 : 1 + len(blocks)] = array("q", [b.address for b in blocks])
-        if self.arena_bytes and self.small_arena is None:
-            blocks.append(self._place_arena())
+    def _bind(
+        self, memories: Sequence[Any], owned: Collection[int] = ()
+    ) -> tuple[list[Block], Block | None]:
+        """Fills the table of addresses; returns the outputs, and the arena if it is not kept."""
+        first, behind = 1 + self.params, 1 + self.params + len(self.outputs)
+        self.words[1:first] = array("q", [b.address for b in memories])
+        if self.small_outputs is not None:
+            outputs, self.words[first:behind] = self.small_outputs.allocate()
+        else:
+            outputs = self._allocate(memories, owned)
+            self.words[first:behind] = array("q", [b.address for b in outputs])
         self.state[0] = self.state[MARK_WORD] = 0
-        return blocks
+        if self.arena_bytes and self.small_arena is None:
+            return outputs, self._place_arena()
+        return outputs, None
 
     def _place_arena(self) -> Block:
         """An arena, with the addresses of the arrays in it filled in."""
@@ -302,7 +323,7 @@ class CpuProgram:
                     continue
                 blocks[group[0]] = memory.allocate(self.outputs[group[0]])
                 continue
-            for i, part in zip(group, parts.allocate(), strict=True):
+            for i, part in zip(group, parts.allocate()[0], strict=True):
                 blocks[i] = part
         return blocks
 

@@ -10,6 +10,7 @@ import ctypes
 import math
 import os
 import threading
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
@@ -230,7 +231,7 @@ def allocate(nbytes: int) -> Block:
     return pool.allocate(nbytes)
 
 
-_SMALL = 256  # bytes of a block that may be part of another
+SMALL = 256  # bytes of a block that may be part of another
 _SHARED = 4096  # bytes of a block that has parts
 _KEPT_CALLS = 3  # how many calls' parts a program keeps
 
@@ -243,7 +244,7 @@ def groups(sizes: Sequence[int]) -> list[list[int]]:
     made: list[list[int]] = []
     room = 0
     for position, nbytes in enumerate(sizes):
-        if nbytes > _SMALL:
+        if nbytes > SMALL:
             made.insert(0, [position])
         elif room >= _whole_lines(nbytes):
             made[-1].append(position)
@@ -264,19 +265,22 @@ class Pieces:
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = sizes
         self._offsets = [0, *accumulate(_whole_lines(nbytes) for nbytes in sizes)]
-        self._known: deque[Sequence[Block]] = deque(maxlen=_KEPT_CALLS)
+        self._known: deque[tuple[Sequence[Block], array]] = deque(maxlen=_KEPT_CALLS)
 
-    def allocate(self) -> Sequence[Block]:
-        """A block for each size."""
-        for blocks in self._known:
-            if all_unshared(blocks):
-                return blocks
+    def allocate(self) -> tuple[list[Block], array]:
+        """A block for each size, and their addresses."""
+        for position, known in enumerate(self._known):
+            if all_unshared(known[0]):
+                del self._known[position]
+                self._known.append(known)  # those given last are held for longest
+                return [*known[0]], known[1]
         whole = pool.allocate(self._offsets[-1])
-        made = [
+        blocks: list[Block] = [
             Piece(whole, at, nbytes) for at, nbytes in zip(self._offsets, self._sizes, strict=False)
         ]
-        self._known.append(made)
-        return made
+        addresses = array("q", [block.address for block in blocks])
+        self._known.append(([*blocks], addresses))
+        return blocks, addresses
 
 
 def _whole_lines(nbytes: int) -> int:

@@ -227,6 +227,32 @@ define void @mark(ptr %args, i64 %begin, i64 %end, i64 %thread) nounwind {
   ret void
 }
 
+; A row that gathers the arguments of the others: of each address in the third array, the place in
+; the first array is in the second.
+define void @bind(ptr %args, i64 %begin, i64 %end, i64 %thread) nounwind {
+  %places.at = getelementptr ptr, ptr %args, i64 1
+  %arguments.at = getelementptr ptr, ptr %args, i64 2
+  %addresses = load ptr, ptr %args
+  %places = load ptr, ptr %places.at
+  %arguments = load ptr, ptr %arguments.at
+  br label %next
+next:
+  %i = phi i64 [ %begin, %0 ], [ %i.next, %one ]
+  %more = icmp slt i64 %i, %end
+  br i1 %more, label %one, label %over
+one:
+  %place.at = getelementptr i64, ptr %places, i64 %i
+  %place = load i64, ptr %place.at
+  %from = getelementptr i64, ptr %addresses, i64 %place
+  %address = load i64, ptr %from
+  %to = getelementptr i64, ptr %arguments, i64 %i
+  store i64 %address, ptr %to
+  %i.next = add i64 %i, 1
+  br label %next
+over:
+  ret void
+}
+
 ; Run a table. `shared` says whether helpers should expect work before it ends.
 define void @run_table(ptr %state, ptr %table, i64 %rows, i64 %shared) nounwind {
   %running.at = getelementptr %State, ptr %state, i32 0, i32 10
@@ -291,6 +317,7 @@ class Native:
         self.run_table: Any = run_table(loaded.address["run_table"])
         self.help: Any = help_until_idle(loaded.address["help"])
         self.mark: int = loaded.address["mark"]
+        self.bind: int = loaded.address["bind"]
 
 
 _loaded: list[Native] = []
@@ -301,7 +328,7 @@ def native(cache: ObjectCache | None) -> Native:
     if not _loaded:
         target = host_target()
         data = cached_object(runner_ir(target), target, cache)
-        _loaded.append(Native(load_object(data, ["run_table", "help", "mark"])))
+        _loaded.append(Native(load_object(data, ["run_table", "help", "mark", "bind"])))
     return _loaded[0]
 
 

@@ -103,6 +103,7 @@ class Workers:
         self.threads = threads
         self._native = native(cache)
         self.mark = self._native.mark  # a kernel that says that the rows before it have run
+        self.bind = self._native.bind  # one that gathers the arguments of those behind it
         self._mailboxes: list[SimpleQueue[bool]]
         self._helpers: list[threading.Thread]
         self._avoided_core: int

@@ -164,7 +164,8 @@ def test_small_blocks_are_allocated_together_a_page_at_a_time() -> None:
 def test_parts_of_a_block_do_not_overlap_and_keep_it_alive() -> None:
     before = memory.pool.in_use_bytes
     pieces = memory.Pieces([4, 256, 65])
-    parts = [*pieces.allocate()]
+    parts, addresses = pieces.allocate()
+    assert addresses.tolist() == [part.address for part in parts]
     for i, part in enumerate(parts):
         assert part.address % 64 == 0
         part.view(np.uint8, (part.nbytes,)).fill(i)
@@ -180,13 +181,33 @@ def test_parts_of_a_block_do_not_overlap_and_keep_it_alive() -> None:
 
 def test_parts_are_given_again_when_nobody_holds_any_of_them() -> None:
     pieces = memory.Pieces([8, 8])
-    first = [part.address for part in pieces.allocate()]
-    assert [part.address for part in pieces.allocate()] == first
-    held = pieces.allocate()[1]
+    first = pieces.allocate()[1].tolist()
+    assert pieces.allocate()[1].tolist() == first
+    held = pieces.allocate()[0][1]
     array = held.view(np.float64, (1,))
     del held
-    assert [part.address for part in pieces.allocate()] != first
+    assert pieces.allocate()[1].tolist() != first
     array[0] = 1.0
-    others = [pieces.allocate()[0] for _ in range(10)]
+    others = [pieces.allocate()[0][0] for _ in range(10)]
     assert len({part.address for part in others}) == 10 and array[0] == 1.0
     assert first[1] not in {part.address + 64 for part in others}
+
+
+def test_parts_that_are_held_take_turns_with_those_that_are_not() -> None:
+    pieces = memory.Pieces([8, 8])
+    seen: list[list[int]] = []
+    held: list[memory.Block] = []
+    for _ in range(10):  # as a step's state does, each call holds what the one before has given up
+        held, addresses = pieces.allocate()
+        assert [part.address for part in held] == addresses.tolist()
+        assert addresses.tolist() != (seen[-1] if seen else None)
+        seen.append(addresses.tolist())
+    assert len({tuple(addresses) for addresses in seen}) == 2 and held
+
+
+def test_parts_that_are_given_again_are_held_as_well() -> None:
+    pieces = memory.Pieces([8, 8])
+    for _ in range(3):
+        held = [pieces.allocate() for _ in range(4)]  # more than are remembered
+        assert len({tuple(addresses) for _, addresses in held}) == 4
+        del held
