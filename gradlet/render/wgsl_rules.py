@@ -50,7 +50,7 @@ def literal(value: float, dtype: DType) -> str:
     if kind.endswith("32"):
         return f"{kind}({number})"
     text = f"{number}l{kind[0]}" if number != -(1 << 63) else "bitcast<i64>(0x8000000000000000lu)"
-    return f"({text} ^ {kind}(nothing.x))"
+    return f"({text} ^ {kind}(nothing.y))"
 
 
 def _float_literal(value: float, dtype: DType) -> str:
