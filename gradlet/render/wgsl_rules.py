@@ -39,7 +39,8 @@ def literal(value: float, dtype: DType) -> str:
     """A constant.
 
     Some are made while the shader runs: inf and nan, which WGSL cannot say, the float 0, which
-    compilers know too much about, and 64-bit integers, with which Mesa 22 miscompares.
+    compilers know too much about, and 64-bit integers, with which Mesa 22 miscompares. These take
+    another word than divisions do for their zero: where both took one, it miscompared again.
     """
     if dtype is dtypes.bool_:
         return "true" if value else "false"
