@@ -17,8 +17,7 @@ _FORMS = {
     ops.MAXIMUM: "select({0}, {1}, less_{kind}({0}, {1}))",
     ops.MINIMUM: "select({1}, {0}, less_{kind}({0}, {1}))",
     ops.FLOORDIV: "floordiv_{kind}({0}, {1})", ops.MOD: "mod_{kind}({0}, {1})",
-    ops.SHL: "select(vec2<u32>(), shl_pair({0}, {1}.x & 63u), {1}.y == 0u && {1}.x < 64u)",
-    ops.SHR: "shr_{kind}({0}, select(64u, {1}.x, {1}.y == 0u && {1}.x < 64u))",
+    ops.SHL: "shl_pair({0}, {1}.x)", ops.SHR: "shr_{kind}({0}, {1}.x)",
     ops.WHERE: "select({2}, {1}, {0})", ops.BITCAST: "{0}",
 }  # fmt: skip
 

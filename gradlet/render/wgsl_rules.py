@@ -110,12 +110,8 @@ def accumulations(instructions: Sequence[Instruction]) -> set[Value]:
 def _binary(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     if dtype is dtypes.bool_:
         return _OF_BOOLS[i.op].format(*names)
-    if i.op is ops.EQ and dtype.is_float and names[0] == names[1] and dtype not in _HALVES:
+    if i.op is ops.EQ and dtype.is_float and names[0] == names[1]:
         return f"is_number_{type_of(dtype)}({names[0]})"
-    if dtype in _HALVES:
-        names = [widened(name, dtype) for name in names]
-        text = f"{names[0]} {_SIGNS[i.op]} {names[1]}"
-        return text if result.dtype is dtypes.bool_ else narrowed(text, dtype)
     return wrapped(f"{names[0]} {_SIGNS[i.op]} {names[1]}", result.dtype)
 
 
@@ -123,9 +119,6 @@ def _extreme(names: list[str], dtype: DType, result: Value, i: Instruction) -> s
     if dtype is dtypes.bool_:
         return _OF_BOOLS[i.op].format(*names)
     word = "max" if i.op is ops.MAXIMUM else "min"
-    if dtype in _HALVES:
-        wide = ", ".join(widened(name, dtype) for name in names)
-        return narrowed(f"{word}_f32({wide})", dtype)
     suffix = f"_{type_of(dtype)}" if dtype.is_float else ""
     return f"{word}{suffix}({names[0]}, {names[1]})"
 
@@ -144,17 +137,7 @@ def _call(function: str) -> Rule:
 
 
 def _shift(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    value, count = names
-    amount = f"(u32({count}) & {max(32, dtype.bits) - 1}u)"
-    unsigned = f"u{max(32, dtype.bits)}"
-    fits = (
-        f"{literal(0, dtype)} <= {count} && bitcast<{unsigned}>({count}) < {unsigned}({dtype.bits})"
-    )
-    past = literal(0, dtype)
-    if i.op is ops.SHR and dtype.kind == "int":
-        past = f"{value} >> {max(32, dtype.bits) - 1}u"
-    sign = "<<" if i.op is ops.SHL else ">>"
-    return wrapped(f"select({past}, {value} {sign} {amount}, {fits})", dtype)
+    return wrapped(f"{names[0]} {'<<' if i.op is ops.SHL else '>>'} u32({names[1]})", dtype)
 
 
 def _divide(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
