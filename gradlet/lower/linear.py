@@ -23,7 +23,7 @@ LOOP, END, READ, READ_STRIDED, PREFETCH, WRITE, STREAM, CHECK, BARRIER = (
 BROADCAST, LANE_NUMBERS, REDUCE_LANES, PREFIX_LANES, SHUFFLE_LANES = (
     "broadcast", "lane_numbers", "reduce_lanes", "prefix_lanes", "shuffle_lanes",
 )  # fmt: skip
-
+ANY_ORDER = "any_order"
 
 _STREAMED = 1 << 26  # bytes of an array that no cache holds until somebody reads it
 STEPS = (-1, 2, 3, 4)  # of strided reads; lanes further apart are gathered one by one
@@ -44,11 +44,11 @@ class Instruction:
 
     `arg` is the constant of CONST, the extent of a loop, the array of a read or write, the Op of
     a reduction or scan over lanes, the order of a shuffle, the size that a check compares with,
-    `seldom` of a WHERE so marked and True of arithmetic on an index that is never negative. Reads
-    and writes take (address[, mask]) and (address, value[, mask]); an address without lanes is
-    where a vector starts. The lanes of a strided read, whose `arg` is (array, step), lie `step`
-    elements apart. What is prefetched may lie outside the array. `stream` is a write of whole cache
-    lines past the caches. At a `barrier` the invocations of a workgroup wait for each other.
+    `seldom` of a WHERE so marked, True of arithmetic on an index that is never negative, and
+    `any_order` of what adds to an array, however it is rounded. Reads and writes take (address[,
+    mask]) and (address, value[, mask]); an address without lanes is where a vector starts. Lanes
+    of a strided read, with `arg` (array, step), lie `step` elements apart. A prefetch may miss the
+    array. `stream` writes whole cache lines past the caches. At a `barrier` invocations wait.
     """
 
     op: Any
@@ -233,7 +233,7 @@ class _Linearizer:
         if a.accumulate is not None:
             lanes = self.lanes if spread else 0
             before = self.now(READ, (address,), a.target.dtype, lanes, a.target)
-            value = self.now(a.accumulate, (before, value), value.dtype, lanes)
+            value = self.now(a.accumulate, (before, value), value.dtype, lanes, ANY_ORDER)
         mask = () if changed is None else (self.evaluate(changed),)
         op = STREAM if self.is_streamed(a, value) else WRITE
         self.now(op, (address, value, *mask), None, 0, a.target)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import ops
-from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, Value
 
 _HALVES = (dtypes.float16, dtypes.bfloat16)
@@ -89,22 +88,6 @@ def exact(text: str, dtype: DType) -> str:
     bits of a number pass through words of data that happen to be 0.
     """
     return f"exact_{type_of(dtype)}({text})"
-
-
-def accumulations(instructions: Sequence[Instruction]) -> set[Value]:
-    """What is only added to an array, for which any order and rounding will do: not `exact`."""
-    made = {i.result: i for i in instructions if i.result is not None}
-    found: set[Value] = set()
-    for i in instructions:
-        total = made.get(i.args[1]) if i.op is linear.WRITE else None
-        if total is None or total.op is not ops.ADD:
-            continue
-        before, value = (made[a] for a in total.args)
-        if before.op is linear.READ and before.arg is i.arg:
-            found.add(i.args[1])
-            if value.op is ops.MUL:
-                found.add(total.args[1])
-    return found
 
 
 def _binary(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
