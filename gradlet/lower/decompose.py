@@ -64,6 +64,10 @@ def _rule(functions: dict[Op, Function], current: Node, src: tuple[Node, ...]) -
         return _to_half(src[0], current.dtype)
     if op is ops.DIV and current.arg == "reciprocal":
         return mul(src[0], div(full_like(src[1], 1), src[1]))
+    if op is ops.NEG and not current.dtype.is_float:
+        return binary(ops.SUB, full_like(src[0], 0), src[0])
+    if op is ops.ABS and current.dtype.kind in ("uint", "bool"):
+        return src[0]
     if op is ops.SHL or op is ops.SHR:
         return _shift(op, *src)
     if op in functions:

@@ -71,18 +71,13 @@ def _compare(f: Writer, names: list[str], dtype: DType, result: Value, i: Instru
 
 
 def _negate(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    kind = type_of(dtype, result.lanes)
-    if dtype.is_float:
-        return f.put(f"fneg {kind} {names[0]}")
-    return f.put(f"sub {kind} {_zero(result)}, {names[0]}")
+    return f.put(f"fneg {type_of(dtype, result.lanes)} {names[0]}")
 
 
 def _absolute(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     kind, suffix = type_of(dtype, result.lanes), suffix_of(dtype, result.lanes)
     if dtype.is_float:
         return f.call(kind, f"llvm.fabs.{suffix}", (kind, names[0]))
-    if dtype.kind != "int":
-        return names[0]
     return f.call(kind, f"llvm.abs.{suffix}", (kind, names[0]), ("i1", "false"))
 
 

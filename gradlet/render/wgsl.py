@@ -20,7 +20,7 @@ from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, LinearProgram, Phase
 from gradlet.render import wgsl_pairs
 from gradlet.render.wgsl_functions import called
-from gradlet.render.wgsl_rules import RULES, exact, literal, type_of
+from gradlet.render.wgsl_rules import exact, literal, text_of, type_of
 
 _ROUNDING = (ops.ADD, ops.SUB, ops.MUL, ops.DIV)
 _FEW = 64  # invocations of a workgroup, where they share nothing
@@ -252,7 +252,7 @@ class _Shader:
         rounds = i.op in _ROUNDING and i.result.dtype in (dtypes.float32, dtypes.float64)
         if rounds and names[0] == names[1]:
             names[0] = exact(names[0], dtype)
-        text = RULES[i.op](names, dtype, i.result, i)
+        text = text_of(i, names, dtype)
         return exact(text, dtype) if rounds and i.result not in self.loose else text
 
 

@@ -11,7 +11,7 @@ from gradlet.render.wgsl_rules import narrowed, type_of, widened, wrapped
 PAIR = "vec2<u32>"
 _FORMS = {
     ops.ADD: "add_pair({0}, {1})", ops.SUB: "sub_pair({0}, {1})", ops.MUL: "mul_pair({0}, {1})",
-    ops.NEG: "sub_pair(vec2<u32>(), {0})", ops.ABS: "abs_{kind}({0})", ops.AND: "{0} & {1}",
+    ops.ABS: "abs_{kind}({0})", ops.AND: "{0} & {1}",
     ops.OR: "{0} | {1}", ops.XOR: "{0} ^ {1}", ops.EQ: "all({0} == {1})",
     ops.LT: "less_{kind}({0}, {1})", ops.LE: "!less_{kind}({1}, {0})",
     ops.MAXIMUM: "select({0}, {1}, less_{kind}({0}, {1}))",

@@ -47,8 +47,6 @@ fn less_i64(a: vec2<u32>, b: vec2<u32>) -> bool {
   return bitcast<i32>(a.y) < bitcast<i32>(b.y) || (a.y == b.y && a.x < b.x);
 }
 
-fn abs_u64(a: vec2<u32>) -> vec2<u32> { return a; }
-
 fn abs_i64(a: vec2<u32>) -> vec2<u32> {
   if (bitcast<i32>(a.y) < 0) { return sub_pair(vec2<u32>(), a); }
   return a;

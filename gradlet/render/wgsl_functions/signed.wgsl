@@ -1,4 +1,4 @@
-// Division of $kind, rounded down. By 0 it gives 0; the least number by -1 gives itself.
+// Of $kind. Division rounds down. By 0 it gives 0; the least number by -1 gives itself.
 
 fn floordiv_$kind(a: $kind, b: $kind) -> $kind {
   let zero = $kind(nothing.x);
@@ -14,3 +14,7 @@ fn mod_$kind(a: $kind, b: $kind) -> $kind {
   let r = a % b;
   return r + select(zero, b, r != zero && (r < zero) != (b < zero));
 }
+
+fn max_$kind(a: $kind, b: $kind) -> $kind { return max(a, b); }
+
+fn min_$kind(a: $kind, b: $kind) -> $kind { return min(a, b); }
