@@ -19,7 +19,7 @@ from gradlet.ir.show import show_graph
 from gradlet.lower import loops
 from gradlet.lower.choose import lower
 from gradlet.lower.decompose import decompose
-from gradlet.lower.linear import linearize
+from gradlet.lower.linearize import linearize
 from gradlet.lower.nest import loops_of_kernel
 from gradlet.render import llvm
 from gradlet.runtime.cpu.device import CpuDevice

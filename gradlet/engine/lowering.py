@@ -8,7 +8,8 @@ from gradlet.ir.kernel import Kernel
 from gradlet.lower.choose import DEFAULT, Tiles, lower
 from gradlet.lower.decompose import decompose
 from gradlet.lower.invocations import require_small_indices
-from gradlet.lower.linear import LinearProgram, linearize
+from gradlet.lower.linear import LinearProgram
+from gradlet.lower.linearize import linearize
 from gradlet.lower.verify import verify_linear, verify_loops
 
 

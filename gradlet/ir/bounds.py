@@ -2,8 +2,8 @@
 
 An index expression is a scalar node of dtype `index`, built by `index.py`: a sum of terms
 `coefficient * atom` and a constant. Atoms are loop counters, quotients, remainders, products and
-whatever else yields an index, such as a loaded and checked one. Facts are memoised for as long as
-their node lives.
+whatever else yields an index, such as a loaded and checked one. Facts are noted in the
+node.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from gradlet.base import dtypes
 from gradlet.ir import ops
@@ -24,12 +23,25 @@ _UNKNOWN: Span = (dtypes.index.min, dtypes.index.max)
 _LONGEST_KEY = 160
 _NO_VARIABLES: frozenset[Node] = frozenset()
 
-# No value here may hold its own key alive, which is why atoms and ranges are never entered
-# with themselves.
-_forms: WeakKeyDictionary[Node, tuple[Terms, int]] = WeakKeyDictionary()
-_bounds: WeakKeyDictionary[Node, Span] = WeakKeyDictionary()
-_variables: WeakKeyDictionary[Node, frozenset[Node]] = WeakKeyDictionary()
-_keys: WeakKeyDictionary[Node, str] = WeakKeyDictionary()
+
+class Facts:
+    """What is known of a node. None of it may hold the node alive, which is why atoms and ranges
+    are never noted for themselves."""
+
+    __slots__ = ("bounds", "form", "key", "variables")
+
+    def __init__(self) -> None:
+        self.form: tuple[Terms, int] | None = None
+        self.bounds: Span | None = None
+        self.variables: frozenset[Node] | None = None
+        self.key: str | None = None
+
+
+def _facts(x: Node) -> Facts:
+    known: Facts | None = x.facts
+    if known is None:
+        known = x.facts = Facts()
+    return known
 
 
 def form(x: Node) -> tuple[Terms, int]:
@@ -38,17 +50,16 @@ def form(x: Node) -> tuple[Terms, int]:
     if op is ops.CONST:
         return (), x.arg
     if op is ops.ADD or (op is ops.MUL and x.src[1].op is ops.CONST):
-        found = _forms.get(x)
-        if found is None:
-            found = _collect(x)
-            _forms[x] = found
-        return found
+        facts = _facts(x)
+        if facts.form is None:
+            facts.form = _collect(x)
+        return facts.form
     return ((x, 1),), 0
 
 
 def remember_form(x: Node, terms: Terms, constant: int) -> None:
     """Notes the affine form of a sum or a multiple whose maker already knows it."""
-    _forms[x] = (terms, constant)
+    _facts(x).form = (terms, constant)
 
 
 def _collect(x: Node) -> tuple[Terms, int]:
@@ -101,11 +112,10 @@ def bounds(x: Node) -> Span:
 
     They are reached where `x` is affine in loop counters; else they may be wider than need be.
     """
-    found = _bounds.get(x)
-    if found is None:
-        found = _atom_bounds(x) if _is_atom(x) else span(*form(x))
-        _bounds[x] = found
-    return found
+    facts = _facts(x)
+    if facts.bounds is None:
+        facts.bounds = _atom_bounds(x) if _is_atom(x) else span(*form(x))
+    return facts.bounds
 
 
 def span(terms: Terms, constant: int) -> Span:
@@ -162,17 +172,19 @@ def variables(x: Node) -> frozenset[Node]:
         joined = found.union(*sets)
         if len(joined) > len(found):
             found = joined
-        _variables[current] = found
+        _facts(current).variables = found
     assert found is not None
     return found
 
 
 def _known_variables(x: Node) -> frozenset[Node] | None:
+    facts = x.facts
+    if facts is not None and facts.variables is not None:
+        known: frozenset[Node] = facts.variables
+        return known
     if x.op is ops.RANGE:
         return frozenset((x,))
-    if not x.src:
-        return _NO_VARIABLES
-    return _variables.get(x)
+    return None if x.src else _NO_VARIABLES
 
 
 def sort_key(x: Node) -> str:
@@ -180,13 +192,14 @@ def sort_key(x: Node) -> str:
 
     It orders terms and conditions, so that equal expressions have equal parts in equal places.
     """
-    found = _keys.get(x)
-    if found is None:
-        for current in topological([x], lambda n: () if n in _keys else n.src):
-            if current not in _keys:
-                _keys[current] = _describe(current)
-        found = _keys[x]
-    return found
+    facts = _facts(x)
+    if facts.key is None:
+        for current in topological([x], lambda n: () if _facts(n).key is not None else n.src):
+            described = _facts(current)
+            if described.key is None:
+                described.key = _describe(current)
+    assert facts.key is not None
+    return facts.key
 
 
 def _describe(x: Node) -> str:
@@ -195,7 +208,7 @@ def _describe(x: Node) -> str:
         return f"{name!r:>6}:{size}"
     if x.op is ops.CONST and x.dtype is dtypes.index:
         return str(x.arg)
-    sources = ",".join(_keys[source] for source in x.src)
+    sources = ",".join(_facts(source).key or "" for source in x.src)
     text = f"{x.op}.{x.dtype.name}{list(x.shape) or ''}{'' if x.arg is None else x.arg}({sources})"
     if len(text) <= _LONGEST_KEY:
         return text

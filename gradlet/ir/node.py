@@ -27,15 +27,17 @@ class Node:
             kernel's vectors.
         realized: a BUFFER that already holds this node's value, or None. It is a memo and no
             part of the node's identity; only the engine writes it.
+        facts: what is known of it as an index expression, or None; see `bounds.py`.
     """
 
-    __slots__ = ("op", "src", "arg", "dtype", "shape", "realized", "__weakref__")
+    __slots__ = ("op", "src", "arg", "dtype", "shape", "realized", "facts", "__weakref__")
     op: Op
     src: tuple[Node, ...]
     arg: Any
     dtype: DType
     shape: tuple[int, ...]
     realized: Node | None
+    facts: Any
 
     @property
     def ndim(self) -> int:
@@ -106,6 +108,7 @@ def node(op: Op, src: tuple[Node, ...], arg: Any, dtype: DType, shape: tuple[int
     made.dtype = dtype
     made.shape = shape
     made.realized = None
+    made.facts = None
     entry = _Reference(made, _forget)
     entry.key = key
     _interned[key] = entry

@@ -127,9 +127,10 @@ def change_loop(body: Body, counter: Node, change: Callable[[Loop], Body]) -> Bo
 def rename(body: Body, replacements: dict[Node, Node]) -> Body:
     """The tree with counters in its expressions replaced; loop headers stay as they are."""
 
+    replaced = index.Replacing(replacements)
+
     def change(a: Assign) -> Body:
-        at = tuple(index.replace(i, replacements) for i in a.at)
-        return (replace(a, at=at, value=index.replace(a.value, replacements)),)
+        return (replace(a, at=tuple(map(replaced, a.at)), value=replaced(a.value)),)
 
     return map_assigns(body, change)
 

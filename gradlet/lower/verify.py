@@ -9,7 +9,8 @@ from gradlet.ir.ops import Op
 from gradlet.ir.places import misplaced
 from gradlet.ir.verify import VerifyError
 from gradlet.lower import linear
-from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value, split_phases
+from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value
+from gradlet.lower.linearize import split_phases
 from gradlet.lower.loops import Assign, Body, Loop, show
 
 _WRITES = (linear.WRITE, linear.STREAM)

@@ -236,13 +236,9 @@ class _Function:
         suffix = f"v{lanes}{mangled(element)}"
         gathers = bool(address.lanes)
         operand = f"<{lanes} x ptr>" if gathers else "ptr"
-        name = (
-            f"llvm.masked.gather.{suffix}.v{lanes}p0"
-            if gathers
-            else (f"llvm.masked.load.{suffix}.p0")
-        )
+        way = f"gather.{suffix}.v{lanes}p0" if gathers else f"load.{suffix}.p0"
         return self.call(
-            kind, name, (operand, pointers), ("i32", str(result.dtype.itemsize)),
+            kind, f"llvm.masked.{way}", (operand, pointers), ("i32", str(result.dtype.itemsize)),
             (f"<{lanes} x i1>", mask), (kind, "zeroinitializer"),
         )  # fmt: skip
 
@@ -323,6 +319,8 @@ class _Function:
     def broadcast(self, value: Value, lanes: int) -> str:
         name = self.names[value.number]
         kind, scalar = type_of(value.dtype, lanes), scalar_type(value.dtype)
+        if not name.startswith("%"):
+            return f"splat ({scalar} {name})"
         one = self.put(f"insertelement {kind} poison, {scalar} {name}, i64 0")
         return self.put(
             f"shufflevector {kind} {one}, {kind} poison, <{lanes} x i32> zeroinitializer"

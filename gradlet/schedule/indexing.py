@@ -148,15 +148,16 @@ class Indexer:
         return fold_ranges(ops.ADD, value, [term])
 
     def _product(self, product: Node, at: Indices, valid: Node) -> Node:
-        """a * b where one factor alone carries the mask, if the other is safe to read anyway."""
+        """a * b where one factor has the mask, and the other what it needs to stay in bounds."""
         if valid is index.TRUE:
             return self.element(product, at, valid)
         a, b = product.src
         about = index.variables(valid)
         for first, second in ((a, b), (b, a)):
-            free = self.element(second, at, index.TRUE)
+            needed = _needed(self.element(second, at, index.TRUE), valid)
             masked = self.element(first, at, valid)
-            if about <= index.variables(masked) and _in_bounds(free):
+            if about <= index.variables(masked) and needed is not None:
+                free = self.element(second, at, needed)
                 pair = (masked, free) if first is a else (free, masked)
                 return node(ops.MUL, pair, None, product.dtype, ())
         return self.element(product, at, valid)
@@ -204,16 +205,23 @@ def zero_outside(value: Node, valid: Node) -> bool:
     return value.op in _KEEPS_ZERO and all(zero_outside(s, valid) for s in value.src)
 
 
-def _in_bounds(value: Node) -> bool:
-    """True if every load in `value` stays inside its array whatever the counters are."""
+def _needed(value: Node, valid: Node) -> Node | None:
+    """The parts of a mask that keep every load in `value` inside its array; None if none do."""
+    parts = index.conjuncts(valid)
+    needed: list[Node] = []
     for current in topological([value]):
         if current.op is not ops.LOAD or current.src[1] is not index.TRUE:
             continue
         for i, extent in zip(current.src[2:], current.src[0].shape, strict=True):
             low, high = index.bounds(i)
+            for part in parts if low < 0 or high >= extent else ():
+                least, most = index.bounds_given(part, i)
+                if least > low or most < high:
+                    needed.append(part)
+                    low, high = max(low, least), min(high, most)
             if low < 0 or high >= extent:
-                return False
-    return True
+                return None
+    return index.and_(*needed)
 
 
 def push_forward(x: Node, at: Indices) -> Indices:

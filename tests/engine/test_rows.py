@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from gradlet import Tensor
-from gradlet.lower import linear
+from gradlet.lower import linear, linearize
 from gradlet.lower.choose import lower
 from gradlet.lower.decompose import decompose
 from tests.graphs import TARGET, attend, plan
@@ -165,14 +165,14 @@ def test_other_floats(dtype: type) -> None:
 
 def test_large_results_are_written_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As results of many megabytes are, which are too large for a test."""
-    monkeypatch.setattr(linear, "_STREAMED", 1 << 10)
+    monkeypatch.setattr(linearize, "_STREAMED", 1 << 10)
     data = np.random.default_rng(0).standard_normal((613, 256)).astype(np.float32)
     x = Tensor(data, requires_grad=False)
     doubled, shares, sums = x * 2, x.softmax(-1), x.cumsum(-1)
     made = plan(doubled, shares, sums)
     streamed = 0
     for step in made.steps:
-        program = linear.linearize(decompose(lower(step.kernel, TARGET)), step.kernel.params)
+        program = linearize.linearize(decompose(lower(step.kernel, TARGET)), step.kernel.params)
         written = [i for phase in program.phases for i in phase.instructions]
         streamed += len({i.arg for i in written if i.op is linear.STREAM})
     assert streamed == 3

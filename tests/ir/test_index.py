@@ -260,6 +260,14 @@ def test_given_removes_what_a_mask_makes_needless() -> None:
     assert index.given(index.le(I, 3), index.mod(I, 4)) is I
 
 
+def test_bounds_given_a_condition_on_the_same_expression() -> None:
+    shifted = index.add(I, index.scale(K, 2), -3)
+    assert index.bounds_given(index.le(shifted, 1), index.add(shifted, 5)) == (2, 6)
+    assert index.bounds_given(index.ge(shifted, 1), index.sub(7, shifted))[1] == 6
+    assert index.bounds_given(index.le(I, 1), shifted) == index.bounds(shifted)
+    assert index.bounds_given(TRUE, shifted) == index.bounds(shifted)
+
+
 # Atoms and kernel expressions
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from textwrap import dedent
 
-from gradlet.ir import ops
+from gradlet.ir import index, ops
 from gradlet.ir.node import topological
 from gradlet.lower.loops import show
 from gradlet.lower.nest import loops_of
 from gradlet.lower.residues import by_residue
-from tests.graphs import plan
+from tests.graphs import GRAPHS, plan
 from tests.lower.test_choose import whole
 
 
@@ -33,6 +33,17 @@ def test_a_stride_of_two_makes_two_nests() -> None:
         """
         ).strip()
     )
+
+
+def test_the_weights_of_a_strided_gradient_vary_with_no_place_in_the_image() -> None:
+    (step,) = plan(*GRAPHS["strided_gradient"]()).steps
+    nests = by_residue(step.kernel.nests[0])
+    assert len(nests) == 4
+    for made in nests:
+        places = {c for c in made.ranges if c.arg[0] in ("i2q", "i3q")}
+        loads = [x for x in topological([made.stores[0].value]) if x.op is ops.LOAD]
+        assert len(places) == 2
+        assert any(places.isdisjoint(index.variables(x)) for x in loads)
 
 
 def test_other_nests_stay_as_they_are() -> None:

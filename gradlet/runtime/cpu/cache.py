@@ -21,7 +21,7 @@ FORMAT = 1
 HEADER = struct.Struct("<8sI32sQ")  # magic, format, checksum of key and payload, payload's bytes
 
 # To be raised when the compiler turns the same text into other code than before.
-COMPILER_VERSION = 1
+COMPILER_VERSION = 2
 
 PUTS_BETWEEN_EVICTIONS = 256
 

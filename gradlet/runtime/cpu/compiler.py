@@ -128,19 +128,21 @@ def _target_machine(target: Target) -> Any:
 
 
 def _optimise(module: Any, machine: Any) -> None:
-    """Clean the program up: registers for stack slots, common values, invariants out of loops.
+    """Clean the program up: registers for stack slots, simpler arithmetic, no needless stores.
 
-    Programs come here with their loops already unrolled and their vectors already chosen, so the
-    passes that would choose again are off.
+    Programs come here with their loops chosen, unrolled and vectorised, each value computed once
+    and where it belongs. LLVM's usual passes for that would take most of the time of compiling
+    and change next to nothing in the hot loops.
     """
     llvm = _llvm()
-    with llvm.create_pipeline_tuning_options(speed_level=2) as options:
-        options.loop_vectorization = False
-        options.loop_interleaving = False
-        options.loop_unrolling = False
-        options.slp_vectorization = False
+    with llvm.create_pipeline_tuning_options() as options:
         builder = llvm.create_pass_builder(machine, options)
-        with builder, builder.getModulePassManager() as passes:
+        with builder, llvm.create_new_module_pass_manager() as passes:
+            passes.add_always_inliner_pass()
+            passes.add_simplify_cfg_pass()
+            passes.add_sroa_pass()
+            passes.add_instruction_combine_pass()
+            passes.add_dead_store_elimination_pass()
             _unlocked("LLVMPY_RunNewModulePassManager")(passes, module, builder)
 
 

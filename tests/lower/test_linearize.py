@@ -14,7 +14,8 @@ from gradlet.ir.verify import VerifyError
 from gradlet.lower import linear
 from gradlet.lower.choose import lower
 from gradlet.lower.decompose import decompose
-from gradlet.lower.linear import LinearProgram, linearize
+from gradlet.lower.linear import LinearProgram
+from gradlet.lower.linearize import linearize
 from gradlet.lower.loops import Assign, Body, Loop, loop
 from gradlet.lower.verify import verify_linear, verify_loops
 from tests.graphs import GRAPHS, TARGET, plan
@@ -155,3 +156,44 @@ def test_lanes_a_few_elements_apart_are_read_by_whole_vectors(step: int, op: str
     (found,) = [i for i in phase.instructions if i.op in (linear.READ, linear.READ_STRIDED)]
     assert found.op == op and found.result is not None and found.result.lanes == 16
     assert found.arg == ((wide, step) if op == "read_strided" else wide)
+
+
+def instructions(*statements: Assign, lanes: bool = True) -> list[linear.Instruction]:
+    """Those within the inner of two loops over these statements."""
+    made = linearize(loop(H, loop(J, statements, "vector" if lanes else "serial")), (OUT, IN, ROW))
+    verify_linear(made)
+    (phase,) = made.phases
+    return list(phase.instructions)
+
+
+def test_what_was_written_is_known_until_something_else_is_written_there() -> None:
+    own = load(OUT, (H, J))
+    twice = build.add(own, own)
+    add = Assign(OUT, (H, J), load(IN, (H, J)), accumulate=ops.ADD)
+    found = instructions(add, add, Assign(OUT, (H, J), twice))
+    assert [i.arg for i in found if i.op is linear.READ] == [IN, OUT]
+    reads = [i.result for i in found if i.op is linear.READ]
+    sums = [i for i in found if i.op is ops.ADD and i.result is not None and i.result.lanes]
+    first, second, last = sums
+    assert set(first.args) == set(reads) and first.result in second.args
+    assert last.args == (second.result, second.result)
+
+    elsewhere = index.sub(index.const(15), J)
+    moved = Assign(OUT, (H, elsewhere), load(IN, (H, J)))
+    found = instructions(Assign(OUT, (H, J), own), moved, Assign(OUT, (H, J), twice))
+    assert [i.arg for i in found if i.op is linear.READ].count(OUT) == 2
+
+
+def test_what_was_read_before_a_loop_is_read_again_within() -> None:
+    own = load(OUT, (H, index.const(0)))
+    before = Assign(ROW, (H,), own)
+    inner = loop(J, (Assign(OUT, (H, index.const(0)), build.add(own, own)),), "serial")
+    (phase,) = linearize(loop(H, (before, *inner)), (OUT, IN, ROW)).phases
+    assert [i.op for i in phase.instructions].count(linear.READ) == 2
+
+
+def test_a_scalar_is_spread_over_the_lanes_once() -> None:
+    row = load(ROW, (H,))
+    value = build.add(build.mul(load(IN, (H, J)), row), row)
+    found = instructions(Assign(OUT, (H, J), value))
+    assert [i.op for i in found].count(linear.BROADCAST) == 1

@@ -1,0 +1,389 @@
+"""Loop trees become linear programs.
+
+Every expression is computed once, in the outermost loop that defines what it reads; unrolled
+loops are written out, and the counter of a vector loop becomes lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gradlet.base import dtypes
+from gradlet.base.dtypes import DType
+from gradlet.base.target import LINE_BYTES
+from gradlet.ir import index, ops
+from gradlet.ir.kernel import load
+from gradlet.ir.node import Node, topological
+from gradlet.lower.linear import (
+    ANY_ORDER,
+    BARRIER,
+    BROADCAST,
+    CHECK,
+    END,
+    LANE_NUMBERS,
+    LOOP,
+    PREFETCH,
+    PREFIX_LANES,
+    READ,
+    READ_STRIDED,
+    REDUCE_LANES,
+    SHUFFLE_LANES,
+    STEPS,
+    STREAM,
+    WRITE,
+    Instruction,
+    LinearProgram,
+    Phase,
+    Value,
+)
+from gradlet.lower.loops import Assign, Body, Loop, assigns, rename
+
+_STREAMED = 1 << 26  # bytes of an array that no cache holds until somebody reads it
+
+
+@dataclass
+class _Scope:
+    counter: Node | None
+    instructions: list[Instruction] = field(default_factory=list)
+    known: dict[Node, Value] = field(default_factory=dict)
+    momentary: dict[Node, Value] = field(default_factory=dict)  # until what they read changes
+    dependent: dict[Node, list[Node]] = field(default_factory=dict)  # which of them, by what
+    broadcasts: dict[tuple[Value, int], Value] = field(default_factory=dict)
+    vectors: dict[Node, int] = field(default_factory=dict)  # the loads of whole vectors: lanes
+
+    def remember(self, x: Node, value: Value, until: Iterable[Node]) -> None:
+        """Notes a value that holds until one of these arrays is written."""
+        self.momentary[x] = value
+        for changing in until:
+            self.dependent.setdefault(changing, []).append(x)
+
+    def forget(self, changing: Node | None = None) -> None:
+        """Drops the values that hold until an array is written, or all such values."""
+        for x in [*self.momentary] if changing is None else self.dependent.pop(changing, ()):
+            self.momentary.pop(x, None)
+
+
+def linearize(body: Body, params: tuple[Node, ...]) -> LinearProgram:
+    """The tree's phases as instructions."""
+    phases = tuple(_Linearizer(phase).phase() for phase in split_phases(body))
+    arrays = [x for a in assigns(body) for x in (a.target, *_arrays(a.value))]
+    scratch = tuple(dict.fromkeys(x for x in arrays if x.op in (ops.SCRATCH, ops.PRIVATE)))
+    return LinearProgram(phases, params, scratch)
+
+
+def split_phases(body: Body) -> list[Body]:
+    """Each parallel loop is a phase of its own; what stands between two is one phase as well."""
+    phases: list[Body] = []
+    for statement in body:
+        alone = isinstance(statement, Loop) and statement.kind == "parallel"
+        if alone or not phases or _is_parallel(phases[-1]):
+            phases.append(())
+        phases[-1] += (statement,)
+    return phases
+
+
+def _is_parallel(phase: Body) -> bool:
+    return bool(phase) and isinstance(phase[0], Loop) and phase[0].kind == "parallel"
+
+
+def _arrays(value: Node) -> list[Node]:
+    return [x.src[0] for x in topological([value]) if x.op is ops.LOAD]
+
+
+class _Linearizer:
+    """Writes the instructions of one phase."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.count = 0
+        self.written = {a.target for a in assigns(body)}
+        self.read = {array for a in assigns(body) for array in _arrays(a.value)}
+        self.scopes = [_Scope(None)]
+        self.lane_counter: Node | None = None
+        self.lanes = 0
+        self.lane_counters: set[Node] = set()  # of the vector loops so far
+        self.invocation: Node | None = None
+        self.changing: dict[Node, frozenset[Node]] = {}  # the results of `reads_of`
+        self.flat: dict[tuple[tuple[Node, ...], tuple[int, ...], Node | None], Node] = {}
+        self.steps: dict[tuple[Node, Node], int | None] = {}
+
+    def phase(self) -> Phase:
+        statement = self.body[0]
+        counter = self.value(dtypes.index)
+        extent = 1
+        if isinstance(statement, Loop) and statement.kind == "parallel":
+            extent = statement.size
+            self.scopes.append(_Scope(statement.counter, known={statement.counter: counter}))
+            self.run(statement.body)
+            if statement.ahead:
+                self.fetch_ahead(statement)
+            inner = self.scopes.pop()
+            self.emit_loop(counter, None, inner)
+        else:
+            self.run(self.body)
+        local = tuple(x for x in dict.fromkeys(a.target for a in assigns(self.body))
+                      if x.op is ops.LOCAL)  # fmt: skip
+        made = tuple(self.scopes[0].instructions)
+        if self.invocation is None:
+            return Phase(extent, made, counter, local)
+        shared = self.find(self.invocation)
+        return Phase(extent, made, counter, local, self.invocation.arg[1], shared)
+
+    def value(self, dtype: DType, lanes: int = 0) -> Value:
+        self.count += 1
+        return Value(self.count, dtype, lanes)
+
+    def emit_loop(self, counter: Value, size: int | None, scope: _Scope) -> None:
+        """A loop of `size`, or the phase's own over [begin, end) where that is None."""
+        out = self.scopes[-1].instructions
+        out.append(Instruction(LOOP, counter, (), size))
+        out += scope.instructions
+        out.append(Instruction(END, counter, (), size))
+
+    def run(self, body: Body) -> None:
+        for statement in body:
+            if isinstance(statement, Assign):
+                self.assign(statement)
+            elif statement.kind == "unroll":
+                for i in range(statement.size):
+                    self.run(rename(statement.body, {statement.counter: index.const(i)}))
+            elif statement.kind == "vector":
+                self.lane_counter, self.lanes = statement.counter, statement.size
+                self.run(statement.body)
+                self.lane_counter, self.lanes = None, 0
+                self.lane_counters.add(statement.counter)
+                self.scopes[-1].forget(statement.counter)
+            elif statement.kind == "invocation":
+                self.invocation = statement.counter
+                self.scopes[0].known.setdefault(statement.counter, self.value(dtypes.index))
+                self.run(statement.body)
+                self.now(BARRIER, (), None, 0)
+                self.scopes[-1].forget()
+            else:
+                self.forget_lanes(statement.counter)
+                self.scopes[-1].forget()
+                counter = self.value(dtypes.index)
+                self.scopes.append(_Scope(statement.counter, known={statement.counter: counter}))
+                self.run(statement.body)
+                if statement.ahead:
+                    self.fetch_ahead(statement)
+                inner = self.scopes.pop()
+                self.emit_loop(counter, statement.size, inner)
+
+    def fetch_ahead(self, found: Loop) -> None:
+        """Prefetches what the vectors that were read will be some iterations later."""
+        places = {c: index.const(0) for c in self.lane_counters}
+        places[found.counter] = index.add(found.counter, found.ahead)
+        for x, lanes in self.scopes[-1].vectors.items():
+            address = index.replace(index.ravel(x.src[2:], x.src[0].shape), places)
+            if index.bounds(address)[0] >= x.src[0].size:
+                continue
+            for lane in range(0, lanes, LINE_BYTES // x.dtype.itemsize):
+                place = self.evaluate(index.add(address, lane))
+                self.now(PREFETCH, (place,), None, 0, x.src[0])
+
+    def forget_lanes(self, counter: Node) -> None:
+        """What is known as a vector over `counter` is not known in a plain loop over it."""
+        if counter in self.lane_counters:
+            self.lane_counters.remove(counter)
+            for scope in self.scopes:
+                stale = [x for x in scope.known if counter in index.variables(x)]
+                for x in stale:
+                    del scope.known[x]
+
+    def assign(self, a: Assign) -> None:
+        changed = self.where_changed(a)
+        value = self.evaluate(a.value if changed is None else a.value.src[1])
+        address, spread = self.address(a.target, a.at)
+        if spread and not value.lanes:
+            value = self.spread(value)
+        scope, place = self.scopes[-1], load(a.target, a.at)
+        if a.accumulate is not None:
+            lanes = self.lanes if spread else 0
+            before = scope.momentary.get(place)
+            if before is None:
+                before = self.now(READ, (address,), a.target.dtype, lanes, a.target)
+            value = self.now(a.accumulate, (before, value), value.dtype, lanes, ANY_ORDER)
+        mask = () if changed is None else (self.evaluate(changed),)
+        op = STREAM if self.is_streamed(a, value) else WRITE
+        self.now(op, (address, value, *mask), None, 0, a.target)
+        scope.forget(a.target)
+        if not mask and not address.lanes:
+            scope.remember(place, value, [a.target])
+
+    def where_changed(self, a: Assign) -> Node | None:
+        """The condition c of `t[i] = x if c else t[i]`, which need not be written elsewhere."""
+        if a.value.op is not ops.WHERE or a.accumulate is not None:
+            return None
+        kept = a.value.src[2]
+        own = kept.op is ops.LOAD and kept.src == (a.target, index.TRUE, *a.at)
+        return a.value.src[0] if own else None
+
+    def is_streamed(self, a: Assign, value: Value) -> bool:
+        """True for whole lines of a large array that this phase only writes."""
+        array, itemsize = a.target, a.target.dtype.itemsize
+        if array.op is not ops.PARAM or array.size * itemsize < _STREAMED:
+            return False
+        if a.accumulate is not None or array in self.read or value.lanes * itemsize % LINE_BYTES:
+            return False
+        return value.lanes > 0 and index.mod(
+            self.flat_address(array, a.at), value.lanes
+        ) is index.const(0)
+
+    # Expressions
+
+    def evaluate(self, x: Node) -> Value:
+        """The value of an expression, computed where it belongs."""
+        if self.find(x) is None:
+            for current in topological([x], self.missing):
+                if self.find(current) is None:
+                    self.compute(current)
+        return self.evaluate_known(x)
+
+    def missing(self, x: Node) -> tuple[Node, ...]:
+        """What has to be computed before `x`, which may be known itself."""
+        return self.operands(x) if self.find(x) is None else ()
+
+    def operands(self, x: Node) -> tuple[Node, ...]:
+        """What must be known before `x`: for a load the address instead of the indices."""
+        if x.op is ops.PREFIX:
+            return x.src[:1]
+        if x.op is not ops.LOAD:
+            return x.src
+        flat, valid = self.flat_address(x.src[0], x.src[2:]), x.src[1]
+        if self.step_of(x) is not None:
+            assert self.lane_counter is not None
+            flat = index.replace(flat, {self.lane_counter: index.const(0)})
+        return (flat,) if valid is index.TRUE else (flat, valid)
+
+    def flat_address(self, array: Node, at: tuple[Node, ...]) -> Node:
+        """The address of an element; of a vector that is contiguous, of its first lane."""
+        key = (at, array.shape, self.lane_counter)
+        flat = self.flat.get(key)
+        if flat is None:
+            flat = index.ravel(at, array.shape)
+            if self.lane_counter is not None and index.coefficient(flat, self.lane_counter) == 1:
+                flat = index.replace(flat, {self.lane_counter: index.const(0)})
+            self.flat[key] = flat
+        return flat
+
+    def step_of(self, x: Node) -> int | None:
+        """How far apart the lanes of a load lie, if they are best read by whole vectors."""
+        if self.lane_counter is None or x.src[1] is not index.TRUE:
+            return None
+        key = (x, self.lane_counter)
+        if key not in self.steps:
+            step = index.coefficient(index.ravel(x.src[2:], x.src[0].shape), self.lane_counter)
+            self.steps[key] = step if step in STEPS else None
+        return self.steps[key]
+
+    def address(self, array: Node, at: tuple[Node, ...]) -> tuple[Value, bool]:
+        """The address, and whether a whole vector of elements is meant."""
+        spread = self.lane_counter is not None and any(
+            self.lane_counter in index.variables(i) for i in at
+        )
+        return self.evaluate(self.flat_address(array, at)), spread
+
+    def find(self, x: Node) -> Value | None:
+        found = self.scopes[-1].momentary.get(x)
+        if found is not None:
+            return found
+        for scope in self.scopes:
+            if x in scope.known:
+                return scope.known[x]
+        return None
+
+    def reads_of(self, x: Node) -> frozenset[Node]:
+        """The arrays that a value is read from and that this phase writes."""
+        found = self.changing.get(x)
+        if found is None:
+            found = frozenset().union(*(self.reads_of(s) for s in x.src))
+            if x.op is ops.LOAD and x.src[0] in self.written:
+                found |= {x.src[0]}
+            self.changing[x] = found
+        return found
+
+    def compute(self, x: Node) -> None:
+        prefix = x.op is ops.PREFIX  # whose lanes differ though those of its source may be equal
+        lanes = self.lanes if prefix or self.lane_counter in index.variables(x) else 0
+        args = tuple(self.evaluate_known(s) for s in self.operands(x))
+        until = self.reads_of(x)
+        if prefix and self.lane_counter is not None:
+            until |= {self.lane_counter}
+        if until:
+            self.scopes[-1].remember(x, self.put(x, args, lanes, self.scopes[-1]), until)
+            return
+        needed = index.variables(x)
+        depth = max((d for d, s in enumerate(self.scopes) if s.counter in needed), default=0)
+        scope = self.scopes[depth]
+        scope.known[x] = self.put(x, args, lanes, scope)
+
+    def evaluate_known(self, x: Node) -> Value:
+        found = self.find(x)
+        assert found is not None
+        return found
+
+    def put(self, x: Node, args: tuple[Value, ...], lanes: int, scope: _Scope) -> Value:
+        """Writes the instruction for one node into a scope."""
+        if x.op is ops.LOAD:
+            address, mask = args[0], args[1:]
+            step = self.step_of(x)
+            if lanes and step is not None:
+                arg = (x.src[0], step)
+                return self.emit(scope, READ_STRIDED, (address,), x.dtype, lanes, arg)
+            if lanes and not any(self.lane_counter in index.variables(i) for i in x.src[2:]):
+                address = self.spread(address, scope)  # only the mask differs between lanes
+            if lanes and mask and not mask[0].lanes:
+                mask = (self.spread(mask[0], scope),)
+            if lanes and x.src[0].op is not ops.LOCAL:
+                scope.vectors[x] = lanes
+            return self.emit(scope, READ, (address, *mask), x.dtype, lanes, x.src[0])
+        if x is self.lane_counter:
+            return self.emit(scope, LANE_NUMBERS, (), x.dtype, lanes)
+        if x.op is ops.CONST:
+            return self.emit(scope, ops.CONST, (), x.dtype, 0, x.value)
+        if x.op is ops.ACROSS:
+            return self.emit(scope, REDUCE_LANES, args, x.dtype, 0, x.arg)
+        if x.op is ops.SHUFFLE:
+            return self.emit(scope, SHUFFLE_LANES, args, x.dtype, lanes, x.arg)
+        if x.op is ops.PREFIX:
+            vector = args[0] if args[0].lanes else self.spread(args[0], scope)
+            return self.emit(scope, PREFIX_LANES, (vector,), x.dtype, lanes, x.arg)
+        if lanes:
+            args = tuple(a if a.lanes else self.spread(a, scope) for a in args)
+        if x.op is ops.CHECKED:
+            return self.emit(scope, CHECK, args, x.dtype, lanes, x.arg)
+        assert x.op.elementwise, f"{x.op} cannot stand in a kernel's expression"
+        nonnegative = x.dtype is dtypes.index and index.bounds(x.src[0])[0] >= 0
+        return self.emit(scope, x.op, args, x.dtype, lanes, x.arg or nonnegative or None)
+
+    def spread(self, value: Value, scope: _Scope | None = None) -> Value:
+        scope = scope or self.scopes[-1]
+        for outer in self.scopes:
+            if (value, self.lanes) in outer.broadcasts:
+                return outer.broadcasts[value, self.lanes]
+            if outer is scope:
+                break
+        made = self.emit(scope, BROADCAST, (value,), value.dtype, self.lanes)
+        scope.broadcasts[value, self.lanes] = made
+        return made
+
+    def now(
+        self, op: Any, args: tuple[Value, ...], dtype: DType | None, lanes: int, arg: Any = None
+    ) -> Value:
+        return self.emit(self.scopes[-1], op, args, dtype, lanes, arg)
+
+    def emit(
+        self,
+        scope: _Scope,
+        op: Any,
+        args: tuple[Value, ...],
+        dtype: DType | None,
+        lanes: int,
+        arg: Any = None,
+    ) -> Value:
+        result = self.value(dtype or dtypes.bool_, lanes)
+        scope.instructions.append(Instruction(op, result if dtype is not None else None, args, arg))
+        return result
