@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gradlet.base import dtypes
 from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest, Store
@@ -75,16 +77,29 @@ def _collapse_reductions(stores: Stores) -> Stores:
 
 
 def flatten_loads(value: Node) -> Node:
-    """Every load's indices worked out again from its flat address, which may simplify them."""
+    """Every load's indices worked out again from flat addresses, which may simplify them."""
 
     def rule(current: Node, src: tuple[Node, ...]) -> Node:
         if current.op is ops.LOAD and len(src) > 3:
-            shape = src[0].shape
-            at = index.unravel(index.ravel(src[2:], shape), shape)
-            src = (src[0], src[1], *at)
+            src = (src[0], src[1], *_flattened(src[2:], src[0].shape))
         return index.rebuild(current, src)
 
     return transforms.rewrite_expression(value, rule)
+
+
+def _flattened(at: tuple[Node, ...], shape: tuple[int, ...]) -> Iterator[Node]:
+    """Indices from the flat addresses of neighbouring axes.
+
+    An index that may be outside its axis, where a mask holds, begins anew.
+    """
+    first = 0
+    for axis in range(1, len(at) + 1):
+        if axis < len(at):
+            low, high = index.bounds(at[axis])
+            if low >= 0 and high < shape[axis]:
+                continue
+        yield from index.unravel(index.ravel(at[first:axis], shape[first:axis]), shape[first:axis])
+        first = axis
 
 
 def is_awkward(value: Node, counter: Node) -> bool:

@@ -54,6 +54,25 @@ class Contraction:
         value = topological([self.store.value])
         return any(x.op is ops.LOAD and x.src[0] is self.store.target for x in value)
 
+    @cached_property
+    def addresses(self) -> tuple[Node | None, Node | None]:
+        """The flat address of each factor that is loaded as it is."""
+        loads = (x if x.op is ops.LOAD else None for x in self.factors)
+        a, b = (x and index.ravel(x.src[2:], x.src[0].shape) for x in loads)
+        return a, b
+
+    @cached_property
+    def stored(self) -> Node:
+        """The flat address of a result."""
+        return index.ravel(self.store.index, self.store.target.shape)
+
+    def is_in_line(self, which: int, counter: Node) -> bool:
+        """True for a factor that is a plain load of neighbours as `counter` grows."""
+        flat = self.addresses[which]
+        if flat is None or self.factors[which].src[1] is not index.TRUE:
+            return False
+        return index.coefficient(flat, counter) == 1
+
     def only(self, which: int) -> tuple[Node, ...]:
         """The result's counters that one factor alone varies with, outermost first."""
         mine = index.variables(self.factors[which])
@@ -266,13 +285,14 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     small = touched <= target.l2_bytes // 2
     in_place = (
         len(tile.lanes) == 1
-        and is_in_line(rows, tile.lanes[0])
+        and c.is_in_line(tile.rows, tile.lanes[0])
         and tile.chunk == tile.width
         and (small or used_again <= 4 * tile.height)
     )
-    plain = other.op is ops.LOAD and other.src[1] is index.TRUE
-    if plain:
-        step = index.coefficient(index.ravel(other.src[2:], other.src[0].shape), c.terms[-1])
+    flat = c.addresses[1 - tile.rows]
+    plain = flat is not None and other.src[1] is index.TRUE
+    if flat is not None and plain:
+        step = index.coefficient(flat, c.terms[-1])
         large = other.src[0].size * other.dtype.itemsize > target.l1_bytes
         plain = step is not None and (abs(step) <= 16 or not large)
     special = {*tile.lanes, *(u.counter for u in tile.unrolled)}
@@ -283,13 +303,6 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     panel *= prod(size(t) for t in c.terms[tile.block[0] + 1 :]) * tile.block[1]
     ahead = _AHEAD if panel > target.l1_bytes // 2 else 0
     return replace(tile, rows_at=rows_at, pack_broadcast=not plain, ahead=ahead)
-
-
-def is_in_line(rows: Node, counter: Node) -> bool:
-    """True for a plain load of neighbours as `counter` grows."""
-    if rows.op is not ops.LOAD or rows.src[1] is not index.TRUE:
-        return False
-    return index.coefficient(index.ravel(rows.src[2:], rows.src[0].shape), counter) == 1
 
 
 def estimate(c: Contraction, tile: Tile, target: Target) -> float:
@@ -305,34 +318,36 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
     rows, other = c.factors[tile.rows], c.factors[1 - tile.rows]
     step = max(vectors * tile.height, vectors + tile.height, 2 * _LATENCY) / 2
     step = max(step, vectors * target.vector_bytes / _CACHE_BYTES) + 0.02 * (vectors + tile.height)
-    if not tile.pack_broadcast and tile.height > _WAYS and _meet(other, tile):
+    if not tile.pack_broadcast and tile.height > _WAYS and _meet(c, tile):
         step = max(step, tile.height * LINE_BYTES / _CACHE_BYTES)
     cycles = tiles * (terms * step + _PER_TILE)
     if not tile.pack_broadcast:
-        touched = _lines(other, c.terms, tile.unrolled) * LINE_BYTES
+        touched = _lines(c, tile) * LINE_BYTES
         cycles += tiles * touched / _CACHE_BYTES if touched > target.l1_bytes / 2 else 0
     if tile.rows_at != "place":
         elements = prod(size(v) for v in index.variables(rows) & c.counters)
         # Loops around the nest that only the other factor varies with share what is packed.
         sharing = index.variables(other) - index.variables(rows) - c.counters
         elements = ceil(elements / prod(size(v) for v in sharing))
-        together = min(lanes, size(tile.lanes[-1])) if is_in_line(rows, tile.lanes[-1]) else 1
+        together = (
+            min(lanes, size(tile.lanes[-1])) if c.is_in_line(tile.rows, tile.lanes[-1]) else 1
+        )
         cycles += elements * (2 / together if together > 1 else _COPY)
         cycles += elements * _MEMORY if tile.rows_at == "before" else 0
     if tile.pack_broadcast:
         cycles += prod(size(v) for v in index.variables(other) & c.counters) * _COPY
-    stored = index.ravel(c.store.index, c.store.target.shape)
-    in_line = index.coefficient(stored, tile.lanes[-1]) == 1
+    in_line = index.coefficient(c.stored, tile.lanes[-1]) == 1
     return cycles + results * (3 / lanes if in_line else _COPY)
 
 
-def _lines(other: Node, terms: tuple[Node, ...], unrolled: tuple[Unrolled, ...]) -> int:
+def _lines(c: Contraction, tile: Tile) -> int:
     """About how many cache lines the elements lie in that a tile broadcasts."""
-    flat = index.ravel(other.src[2:], other.src[0].shape)
+    flat = c.addresses[1 - tile.rows]
+    assert flat is not None, "what is no plain load is packed"
     distinct: dict[int, int] = {}
     for counter, extent in [
-        *((t, size(t)) for t in terms),
-        *((u.counter, u.height) for u in unrolled),
+        *((t, size(t)) for t in c.terms),
+        *((u.counter, u.height) for u in tile.unrolled),
     ]:
         step = abs(index.coefficient(flat, counter) or 0)
         if step:
@@ -343,14 +358,15 @@ def _lines(other: Node, terms: tuple[Node, ...], unrolled: tuple[Unrolled, ...])
             run += step * (count - 1)
         else:
             lines *= count
-    return lines * ceil(run * other.dtype.itemsize / LINE_BYTES)
+    return lines * ceil(run * c.factors[1 - tile.rows].dtype.itemsize / LINE_BYTES)
 
 
-def _meet(other: Node, tile: Tile) -> bool:
+def _meet(c: Contraction, tile: Tile) -> bool:
     """True if the elements that a tile broadcasts together compete for places in the cache."""
-    flat = index.ravel(other.src[2:], other.src[0].shape)
+    flat, itemsize = c.addresses[1 - tile.rows], c.factors[1 - tile.rows].dtype.itemsize
+    assert flat is not None, "what is no plain load is packed"
     steps = [index.coefficient(flat, u.counter) for u in tile.unrolled]
-    return any(s is not None and s * other.dtype.itemsize % 2048 == 0 for s in steps)
+    return any(s is not None and s * itemsize % 2048 == 0 for s in steps)
 
 
 def _busy(counter: Node, chunk: int, jobs: int, threads: int) -> int:
