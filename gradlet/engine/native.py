@@ -78,8 +78,9 @@ def definitions(
 
 
 def planned(device: CpuDevice, sinks: Sequence[Node], params: Sequence[Node]) -> Schedule:
-    """The kernels of a program, made for the caches of the device."""
-    return schedule(sinks, params, device.target.l2_bytes // 2)
+    """The kernels of a program, made for the caches and threads of the device."""
+    target = device.target
+    return schedule(sinks, params, target.l2_bytes // 2, threads=target.threads)
 
 
 def native_kernels(plan: Schedule) -> list[Kernel]:

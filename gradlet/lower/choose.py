@@ -72,6 +72,7 @@ def parts(nests: Sequence[Nest | Group], target: Target) -> Iterator[Nest | Grou
         if isinstance(nest, Nest):
             found = by_residue(nest)
             if len(found) == 1:
+                (nest,) = found
                 summed = None if target.workgroup else split_sum(nest, target)
                 found = summed or by_piece(nest)
             if len(found) == 1:

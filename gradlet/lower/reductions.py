@@ -247,7 +247,7 @@ def _reduce_along(nest: Nest, fold: Node, along: Node, target: Target) -> Body:
     """Partial results in the lanes of a few vectors, put together at the end."""
     body = loops_of(nest)
     size, lanes = along.arg[1], target.lanes(4)
-    if size < lanes:
+    if size < lanes // 2:
         return body
     accumulator = next(a.target for a in assigns(body) if a.accumulate is not None)
     others = [c for c in fold.src[1:] if c is not along]
@@ -261,8 +261,10 @@ def _reduce_along(nest: Nest, fold: Node, along: Node, target: Target) -> Body:
         body, _, inner = transforms.split(body, along, width)
         body = transforms.privatize(body, inner, accumulator)
         if not rest:
-            break
+            return body
         along = index.loop(f"{along.arg[0]}t", rest)
+    if others and along.op is ops.RANGE and along.arg[1] < lanes:
+        body = transforms.privatize(body, along, accumulator)  # so many lanes in every row
     return body
 
 

@@ -22,6 +22,7 @@ def by_residue(nest: Nest) -> list[Nest]:
        out[2 * q]     = sum over j of a[q - j] * b[2 * j]
        out[2 * q + 1] = sum over j of a[q - j] * b[2 * j + 1]
     """
+    nest = _in_groups(nest)
     strides = _strides(nest)
     if not strides or prod(strides.values()) > _MOST:
         return [nest]
@@ -36,12 +37,32 @@ def by_residue(nest: Nest) -> list[Nest]:
     return made
 
 
+def _in_groups(nest: Nest) -> Nest:
+    """A counter that is divided, but in no condition, becomes two: of groups and within them.
+
+       for i: out[i] = sum over j of a[i // 8 * 8 + j] * b[i % 8]
+    ->
+       for q: for r: out[8 * q + r] = sum over j of a[8 * q + j] * b[r]
+    """
+    nodes = topological([store.value for store in nest.stores])
+    conditions = [x.src[1] for x in nodes if x.op is ops.LOAD]
+    conditions += [x.src[0] for x in nodes if x.op is ops.WHERE]
+    tested = frozenset().union(*(index.variables(condition) for condition in conditions))
+    places: dict[Node, Node] = {}
+    for counter, stride in _strides(nest).items():
+        name, size = counter.arg
+        if counter not in tested and size % stride == 0:
+            groups, within = index.loop(f"{name}q", size // stride), index.loop(f"{name}r", stride)
+            places[counter] = index.add(index.scale(groups, stride), within)
+    return _with(nest, places) if places else nest
+
+
 def _strides(nest: Nest) -> dict[Node, int]:
-    """For each counter that sums of products divide the number that they divide it by."""
+    """For each counter that sums of products, or of elements, divide, what they divide it by."""
     found: dict[Node, int] = {}
     for store in nest.stores:
         for fold in topological([store.value]):
-            if fold.op is not ops.FOLD_RANGES or fold.src[0].op is not ops.MUL:
+            if fold.op is not ops.FOLD_RANGES or fold.src[0].op not in (ops.MUL, ops.LOAD):
                 continue
             for x in topological([fold.src[0]]):
                 if x.op is not ops.MOD:
@@ -53,7 +74,7 @@ def _strides(nest: Nest) -> dict[Node, int]:
 
 
 def _with(nest: Nest, places: dict[Node, Node]) -> Nest:
-    ranges = tuple(x for c in nest.ranges for x in index.variables(places.get(c, c)))
+    ranges = tuple(x for c in nest.ranges for x in _outermost_first(places.get(c, c)))
     stores = tuple(
         replace(
             store,
@@ -65,12 +86,17 @@ def _with(nest: Nest, places: dict[Node, Node]) -> Nest:
     return Nest(ranges, stores)
 
 
+def _outermost_first(place: Node) -> list[Node]:
+    """The counters of an index, the one with the longest steps first."""
+    return sorted(index.variables(place), key=lambda c: -(index.coefficient(place, c) or 0))
+
+
 def _trimmed(value: Node) -> Node:
     """Sums without the terms at the end that a condition on their counter alone leaves out."""
     for fold in topological([value]):
         if fold.op is not ops.FOLD_RANGES or fold.arg is not ops.ADD:
             continue
-        if any(x.op is ops.LOAD and x.src[1] is index.FALSE for x in fold.src[0].src):
+        if any(x.op is ops.LOAD and x.src[1] is index.FALSE for x in _factors(fold)):
             value = replace_value(value, fold, build.const(0, fold.dtype))
             continue
         places: dict[Node, Node] = {}
@@ -92,5 +118,10 @@ def _is_zero_without(fold: Node, condition: Node) -> bool:
     """True if the terms of a sum of products vanish where `condition` does not hold."""
     return any(
         factor.op is ops.LOAD and index.and_(factor.src[1], condition) is factor.src[1]
-        for factor in fold.src[0].src
+        for factor in _factors(fold)
     )
+
+
+def _factors(fold: Node) -> tuple[Node, ...]:
+    """What each term of a sum is the product of."""
+    return fold.src[0].src if fold.src[0].op is ops.MUL else fold.src[:1]

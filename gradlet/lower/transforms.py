@@ -317,18 +317,15 @@ def scan_in_lanes(body: Body, counter: Node) -> Body:
 
 
 def _outermost_reduction_loop(body: Body, counter: Node) -> Node:
-    """The outermost loop around `counter` that holds nothing but one chain of loops."""
+    """The outermost loop around `counter` in which all there is adds to something."""
     best = counter
-    chain: list[Loop] = []
-    for found in loops(body):
-        inside = list(loops((found,)))
-        if any(inner.counter is counter for inner in inside):
-            chain.append(found)
+    chain = [
+        found for found in loops(body) if any(inner.counter is counter for inner in loops((found,)))
+    ]
     for found in reversed(chain):
-        if len(found.body) == 1 and (found.counter is counter or isinstance(found.body[0], Loop)):
-            best = found.counter
-        else:
+        if any(a.accumulate is None for a in assigns((found,))):
             break
+        best = found.counter
     return best
 
 

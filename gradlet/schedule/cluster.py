@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
+from math import prod
 
 from gradlet.ir.node import Node
 from gradlet.schedule.plan import Step
@@ -22,22 +23,27 @@ from gradlet.schedule.rows import (
     union,
 )
 
-_FEWEST_ROWS = 8  # lest threads be idle
+_FEWEST_ROWS = 8  # lest threads be idle, if there are as many
 _LITTLE_WORK = 1 << 16  # bytes that one thread sees to alone anyway
 _TILE_ROWS = 16  # rows that a contraction wants at once
 _WORTHWHILE = 8  # shared data is worth joining for from this fraction of all data on
 
 
-def clusters(steps: Sequence[Step], buffers: Sequence[Node], cache_bytes: int) -> list[Cluster]:
+def clusters(
+    steps: Sequence[Step], buffers: Sequence[Node], cache_bytes: int, threads: int
+) -> list[Cluster]:
     """What each kernel is to be made of, in an order in which they can run."""
-    return _Clustering(steps, buffers, cache_bytes).run()
+    return _Clustering(steps, buffers, cache_bytes, threads).run()
 
 
 class _Clustering:
     """Joins clusters as long as it helps; `before` and `after` keep the order that must hold."""
 
-    def __init__(self, steps: Sequence[Step], buffers: Sequence[Node], cache_bytes: int) -> None:
+    def __init__(
+        self, steps: Sequence[Step], buffers: Sequence[Node], cache_bytes: int, threads: int
+    ) -> None:
         self.steps = steps
+        self.threads = threads
         self.bytes = [b.size * b.dtype.itemsize for b in buffers]
         self.cache_bytes = cache_bytes
         self.found = {number: describe(number, step) for number, step in enumerate(steps)}
@@ -89,10 +95,11 @@ class _Clustering:
         if self.stands_between(a.steps[0], b.steps[0]):
             return None
         joined = self.joined(a, b)
-        if joined is None and len(b.steps) == 1 and len(a.extents) > 1:
-            adding = self.row_by_row(b.steps[0], len(a.extents) - 1)
-            if adding is not None:
-                joined = self.joined(a, adding)
+        for rows, sums in ((a, b), (b, a)):
+            if joined is None and len(sums.steps) == 1 and len(rows.extents) > 1:
+                adding = self.row_by_row(sums.steps[0], len(rows.extents) - 1)
+                if adding is not None:
+                    joined = self.joined(rows, adding)
         return joined
 
     def row_by_row(self, number: int, position: int) -> Cluster | None:
@@ -127,7 +134,8 @@ class _Clustering:
 
     def fits(self, joined: Cluster) -> bool:
         """Whether rows are many enough, and short enough to stay in cache."""
-        few = joined.independent < _FEWEST_ROWS
+        fewest = min(self.threads, _FEWEST_ROWS) if joined.products else _FEWEST_ROWS
+        few = joined.independent < fewest
         if few and sum(self.bytes[b] for b in joined.axes) > _LITTLE_WORK:
             return False
         inner = [self.row_bytes(joined, b) or 0 for b in joined.writes]
@@ -143,14 +151,14 @@ class _Clustering:
         shared = {t for t in self.common(a, b) if self.stays(joined, t)}
         if not flows:
             large = sum(self.bytes[t] for t in shared) > self.cache_bytes
-            if not large or joined.products or not (a.reduces and b.reduces):
+            if not large or not (a.reduces and b.reduces):
                 return False
         gain = sum(self.bytes[t] for t in shared)
         smaller = min(sum(self.bytes[t] for t in c.axes) for c in (a, b))
         if gain * _WORTHWHILE < smaller:
             return False
         within = {t for t in joined.shared if self.stays(joined, t)}
-        return all(self.product_pays(product, within) for product in joined.products)
+        return all(self.product_pays(product, within, joined) for product in joined.products)
 
     def common(self, a: Cluster, b: Cluster) -> set[int]:
         """What both touch, and what one makes again of that before it reads it."""
@@ -163,10 +171,18 @@ class _Clustering:
         row = self.row_bytes(joined, b)
         return row is not None and row <= self.cache_bytes
 
-    def product_pays(self, product: Product, within: Set[int]) -> bool:
-        """Whether the matrix that stays in cache outweighs those that are read again."""
-        largest = max((self.bytes[b] for b in product.matrices & within), default=0)
-        return sum(self.bytes[b] for b in product.matrices) <= 1.5 * largest
+    def product_pays(self, product: Product, within: Set[int], joined: Cluster) -> bool:
+        """Whether the matrix that stays in cache outweighs those that are read again.
+
+        These may be larger where each of the outer rows, as a head of attention, has its own part
+        of them, which stays in cache as well.
+        """
+        largest = max((product.matrices[b] for b in product.matrices.keys() & within), default=0)
+        total = sum(product.matrices.values())
+        outer = joined.extents[:-1]
+        apart = bool(outer) and product.both.issuperset(range(len(outer)))
+        stays = apart and total - largest <= self.cache_bytes * prod(outer)
+        return total <= (4 if stays else 1.5) * largest
 
     def replace(self, a: int, b: int, joined: Cluster) -> None:
         """`joined` stands for both from now on."""

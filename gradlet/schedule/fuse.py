@@ -34,6 +34,7 @@ from gradlet.schedule.recompute import recompute
 from gradlet.schedule.rows import Cluster
 
 CACHE_BYTES = 1 << 19  # what may stay in cache while a row is worked on, if nobody says
+THREADS = 2  # if nobody says
 
 _POINTWISE = (
     ops.LOAD, ops.RANGE, ops.CONST, ops.CHECKED, ops.PARAM, ops.PRIVATE,
@@ -41,13 +42,15 @@ _POINTWISE = (
 _DEAR = 8  # cost of an expression from which on it is kept rather than computed twice
 
 
-def fuse(plan: Schedule, cache_bytes: int = CACHE_BYTES) -> Schedule:
+def fuse(plan: Schedule, cache_bytes: int, threads: int) -> Schedule:
     """The same program with kernels joined that work on the same rows.
 
     Args:
         cache_bytes: how much of a core's cache the data of a row may fill.
+        threads: how many are to have rows.
     """
-    plan, found = recompute(plan, clusters(plan.steps, plan.buffers, cache_bytes), cache_bytes)
+    found = clusters(plan.steps, plan.buffers, cache_bytes, threads)
+    plan, found = recompute(plan, found, cache_bytes)
     readers: Counter[int] = Counter(plan.sinks)
     for step in plan.steps:
         readers.update(step.buffers[step.kernel.outputs :])

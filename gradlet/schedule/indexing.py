@@ -40,6 +40,7 @@ class Indexer:
         self._contraction = contraction
         self._memo: dict[tuple, Node] = {}
         self._names = count()
+        self._folds = 0  # how many FOLDs the element that is being written is a term of
 
     def fresh(self, size: int, prefix: str = "r") -> Node:
         """A new loop counter; an extent of 1 needs none and gives the constant 0."""
@@ -80,7 +81,11 @@ class Indexer:
             rest = at[x.src[1].ndim :]
             return _with_checks(self.element(x.src[0], (*chosen, *rest), valid), chosen)
         assert op.elementwise, f"{op} has no element expression"
-        return node(op, tuple(self.element(s, at, valid) for s in x.src), x.arg, x.dtype, ())
+        value = node(op, tuple(self.element(s, at, valid) for s in x.src), x.arg, x.dtype, ())
+        if op is ops.MUL and self._folds:
+            product = self._product(x, at, valid)
+            return product if zero_outside(product, valid) else value
+        return value
 
     def checked(self, x: Node, source: int, at: Indices, valid: Node) -> Node:
         """Index `source` of a GATHER or SCATTER as an index expression that is in range."""
@@ -115,7 +120,7 @@ class Indexer:
         inner = tuple(
             counters[axis] if axis in counters else next(kept) for axis in range(x.src[0].ndim)
         )
-        if self._contraction(x):
+        if self._contraction(x) and valid is not index.TRUE:
             value = self._product(x.src[0], inner, valid)
         else:
             value = self.element(x.src[0], inner, valid)
@@ -142,15 +147,15 @@ class Indexer:
                 index.eq(index.mod(start, stride), 0),
             )
         both = index.and_(valid, here)
+        self._folds += 1
         value = self.element(source, (*at[:axis], window, *at[axis + 1 :], k), both)
+        self._folds -= 1
         if not zero_outside(value, both):
             value = choose(here, value)
         return fold_ranges(ops.ADD, value, [term])
 
     def _product(self, product: Node, at: Indices, valid: Node) -> Node:
         """a * b where one factor has the mask, and the other what it needs to stay in bounds."""
-        if valid is index.TRUE:
-            return self.element(product, at, valid)
         a, b = product.src
         about = index.variables(valid)
         for first, second in ((a, b), (b, a)):
@@ -160,7 +165,8 @@ class Indexer:
                 free = self.element(second, at, needed)
                 pair = (masked, free) if first is a else (free, masked)
                 return node(ops.MUL, pair, None, product.dtype, ())
-        return self.element(product, at, valid)
+        pair = (self.element(a, at, valid), self.element(b, at, valid))
+        return node(ops.MUL, pair, None, product.dtype, ())
 
 
 def _with_checks(value: Node, places: Indices) -> Node:

@@ -61,20 +61,31 @@ class _Recomputing:
             return cluster
         wanted = [
             b for b in sorted(cluster.reads - cluster.writes)
-            if b in self.writer and b not in self.sinks and all(cluster.axes[b])
+            if self.made_in_rows(b, cluster) and b not in self.sinks and all(cluster.axes[b])
         ]  # fmt: skip
         largest = max((self.bytes(b) for b in wanted), default=0)
         wanted = [b for b in wanted if self.bytes(b) * _SMALLER > largest]
         chain: dict[int, None] = {}
         leaves: dict[int, int] = {}
         for b in wanted:
-            self.trace(b, b, chain, leaves)
-        saved = sum(self.bytes(b) for b in wanted)
+            self.trace(b, b, cluster, chain, leaves)
+        leaves |= {b: self.bytes(b) for b in leaves if b in cluster.reads}
+        saved = 2 * sum(self.bytes(b) for b in wanted)  # neither written nor read
         if not chain or sum(leaves.values()) > saved:
             return cluster
         return self.with_steps(cluster, list(chain)) or cluster
 
-    def trace(self, b: int, goal: int, chain: dict[int, None], leaves: dict[int, int]) -> None:
+    def made_in_rows(self, b: int, cluster: Cluster) -> bool:
+        """Whether a step makes `b` alone, for the rows of a cluster."""
+        if b not in self.writer:
+            return False
+        number = self.writer[b]
+        alone = describe(number, self.steps[number])
+        return alone.extents[: len(cluster.extents)] == cluster.extents
+
+    def trace(
+        self, b: int, goal: int, cluster: Cluster, chain: dict[int, None], leaves: dict[int, int]
+    ) -> None:
         """Finds out what it takes to make `b`, and with it `goal`.
 
         Args:
@@ -86,10 +97,11 @@ class _Recomputing:
             return
         step = self.steps[self.writer[b]]
         for source in step.buffers[step.kernel.outputs :]:
-            if source in self.writer and self.bytes(source) * _SMALLER > self.bytes(goal):
-                self.trace(source, goal, chain, leaves)
+            large = self.bytes(source) * _SMALLER > self.bytes(goal)
+            if large and self.made_in_rows(source, cluster):
+                self.trace(source, goal, cluster, chain, leaves)
             else:
-                in_place = self.buffers[source].shape == self.buffers[goal].shape
+                in_place = self.buffers[source].size == self.buffers[goal].size
                 leaves[source] = self.bytes(source) * (1 if in_place else _SMALLER)
         chain[self.writer[b]] = None
 

@@ -6,7 +6,7 @@ noted here of each says whether that is so; `cluster.py` decides what is joined.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -18,19 +18,22 @@ from gradlet.schedule.plan import Step
 _READS = (ops.LOAD, ops.CHECKED)
 
 Axes = tuple[frozenset[int], ...]
+_Counters = frozenset[int]
 
 
 @dataclass(frozen=True)
 class Product:
-    """A contraction: its matrices, and which counters move one of its factors alone.
+    """A contraction: its matrices, and which counters move one of its factors alone, or both.
 
-    Not among the matrices is what is only added to the result, or multiplied with it: no part of
-    that is read twice.
+    Of each matrix it has the bytes that are touched, such as the queries' of one projection to
+    queries, keys and values. Not among the matrices is what is only added to the result, or
+    multiplied with it: no part of that is read twice.
     """
 
-    matrices: frozenset[int]
+    matrices: Mapping[int, int]
     first: frozenset[int]
     second: frozenset[int]
+    both: frozenset[int]
 
     def remains(self, depth: int) -> bool:
         """Whether a tile of rows is still a product of two matrices."""
@@ -125,14 +128,21 @@ def describe(number: int, step: Step, sums: bool = False) -> Cluster:
     )
 
 
-def _buffers_of(x: Node, step: Step) -> frozenset[int]:
-    loads = [load for load in topological([x]) if load.op is ops.LOAD]
-    return frozenset(step.buffers[load.src[0].arg] for load in loads)
+def _touched(x: Node, step: Step) -> dict[int, int]:
+    """The buffers that an expression reads, with how many bytes of each."""
+    found: dict[int, int] = {}
+    for load in topological([x]):
+        if load.op is ops.LOAD:
+            array = load.src[0]
+            elements = prod(counter.arg[1] for counter in index.variables(load))
+            b = step.buffers[array.arg]
+            found[b] = found.get(b, 0) + min(elements, array.size) * array.dtype.itemsize
+    return found
 
 
 def _independent(nest: Nest) -> tuple[int, ...]:
     """The extents of the leading counters whose iterations may be rows."""
-    if any(len(x.src) > 2 for x, _, _ in contractions(nest)):
+    if any(len(x.src) > 2 for x, *_ in contractions(nest)):
         return ()  # convolutions have loops of their own
     values = topological([store.value for store in nest.stores])
     carried = {c for x in values if x.op not in _READS and not x.op.elementwise for c in x.src[1:]}
@@ -187,12 +197,16 @@ def made_in_place(step: Step) -> dict[int, int]:
 
 def _products(step: Step) -> tuple[Product, ...]:
     """The contractions of a step."""
-    written = frozenset(step.buffers[: step.kernel.outputs])
+    written = {
+        b: param.size * param.dtype.itemsize
+        for b, param in zip(step.buffers, step.kernel.params, strict=True)
+        if param.arg < step.kernel.outputs
+    }
     return tuple(
-        Product(written | _buffers_of(factors, step), first, second)
+        Product(written | _touched(factors, step), *counters)
         for nest in step.kernel.nests
         if isinstance(nest, Nest)
-        for factors, first, second in contractions(nest)
+        for factors, *counters in contractions(nest)
     )
 
 
@@ -239,10 +253,11 @@ def _reductions(nest: Nest) -> list[Node]:
     return [x for x in topological(values) if x.op is ops.FOLD_RANGES]
 
 
-def contractions(nest: Nest) -> Iterator[tuple[Node, frozenset[int], frozenset[int]]]:
+def contractions(nest: Nest) -> Iterator[tuple[Node, _Counters, _Counters, _Counters]]:
     """Sums of products of which each factor is used again and again.
 
-    With each come the positions of the counters that move only its first, only its second factor.
+    With each come the positions of the counters that move only its first factor, only its second,
+    and both.
     """
     for x in _reductions(nest):
         product = x.src[0]
@@ -250,8 +265,9 @@ def contractions(nest: Nest) -> Iterator[tuple[Node, frozenset[int], frozenset[i
             a, b = (index.variables(factor) for factor in product.src)
             first = frozenset(n for n, c in enumerate(nest.ranges) if c in a and c not in b)
             second = frozenset(n for n, c in enumerate(nest.ranges) if c in b and c not in a)
+            both = frozenset(n for n, c in enumerate(nest.ranges) if c in a and c in b)
             if first and second:
-                yield x, first, second
+                yield x, first, second, both
 
 
 def _sweeps(nest: Nest, place: Node, position: int) -> bool:

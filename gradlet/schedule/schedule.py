@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Kernel, Nest, Store
 from gradlet.ir.node import Node, node
-from gradlet.schedule.fuse import CACHE_BYTES, fuse
+from gradlet.schedule.fuse import CACHE_BYTES, THREADS, fuse
 from gradlet.schedule.indexing import Indexer, push_forward
 from gradlet.schedule.limit import NO_LIMIT, Limit
 from gradlet.schedule.partition import Partition, is_contraction, partition
@@ -21,6 +21,7 @@ def schedule(
     params: Sequence[Node],
     cache_bytes: int = CACHE_BYTES,
     limit: Limit = NO_LIMIT,
+    threads: int = THREADS,
 ) -> Schedule:
     """Plans the kernels that compute `sinks` from `params`.
 
@@ -30,7 +31,9 @@ def schedule(
         cache_bytes: how much of a core's cache the data of a row may fill; see `fuse.py`. With 0
             no kernels are joined.
         limit: how many arrays a kernel may touch.
+        threads: how many will run the program.
     """
+    sinks = _without_reshapes(sinks)
     plan = partition(sinks, limit)
     groups = group_outputs(plan)
     table: dict[Node, int] = {p: i for i, p in enumerate(params)}
@@ -46,7 +49,21 @@ def schedule(
             kernel, read = make_kernel(group, plan)
             steps.append(Step(kernel, tuple(table[n] for n in (*group, *read))))
     made = Schedule(tuple(steps), tuple(buffers), len(params), tuple(table[sink] for sink in sinks))
-    return fuse(made, cache_bytes) if cache_bytes else made
+    return fuse(made, cache_bytes, threads) if cache_bytes else made
+
+
+def _without_reshapes(sinks: Sequence[Node]) -> list[Node]:
+    """What to store for each sink: what was only reshaped is the same in memory.
+
+    The loops over it then have the counters of what is computed. Each sink keeps memory of its own.
+    """
+    made = list(sinks)
+    for position, sink in enumerate(sinks):
+        if sink.op is ops.RESHAPE and sinks.count(sink) == 1:
+            (beneath,) = sink.src
+            if beneath.op not in (ops.PARAM, *CONSTANTS) and beneath not in made:
+                made[position] = beneath
+    return made
 
 
 def _constants(nodes: Iterable[Node]) -> list[list[Node]]:

@@ -55,44 +55,62 @@ class Attention(Sequences):
         _check(self, key, value, enable_gqa)
         if is_causal and attn_mask is not None:
             raise ValueError(f"{_OPERATION}: give attn_mask or is_causal=True, not both")
-        if enable_gqa:
-            key, value = key._heads_for(self), value._heads_for(self)
-        shares = self._attention_shares(key, attn_mask, is_causal, scale).dropout(dropout_p)
-        return shares.matmul(value.cast(shares.dtype)).cast(self.dtype)
+        sharing = self.shape[-3] // key.shape[-3] if enable_gqa else 1
+        shares = self._attention_shares(key, attn_mask, is_causal, scale, sharing)
+        result = shares.dropout(dropout_p).matmul(value.cast(shares.dtype)).cast(self.dtype)
+        if sharing == 1:
+            return result
+        return result.reshape(*result.shape[:-3], *self.shape[-3:-1], value.shape[-1])
 
     def _attention_shares(
-        self, key: Self, attn_mask: Self | None, is_causal: bool, scale: float | None
+        self,
+        key: Self,
+        attn_mask: Self | None,
+        is_causal: bool,
+        scale: float | None,
+        sharing: int = 1,
     ) -> Self:
-        """How much of each key a query takes, (..., L, S); at least float32."""
+        """How much of each key a query takes, (..., L, S); at least float32.
+
+        Args:
+            sharing: how many heads of queries have one head of keys. They become one head of so
+                many times as many queries, which is the same and reads each key once for all.
+        """
         wide = dtypes.float32 if self.dtype.bits == 16 else self.dtype
         if scale is None:
             scale = self.shape[-1] ** -0.5 if self.shape[-1] else 1.0
-        scores = self.cast(wide).matmul(key.cast(wide).transpose(-2, -1)) * scale
+        scores = self._joined_heads(sharing).cast(wide).matmul(key.cast(wide).transpose(-2, -1))
+        scores = scores * scale
+        shape = scores.shape
+        if sharing > 1:
+            shape = (*shape[:-3], *self.shape[-3:-1], shape[-1])
         if attn_mask is not None:
-            scores = scores._masked_scores(attn_mask)
+            scores = scores._masked_scores(attn_mask, shape, sharing)
         elif is_causal:
-            scores = self._result(_causal(scores.node))
+            scores = self._result(_causal(scores.node, shape))
         return self._result(_safe_softmax(scores.node))
 
-    def _heads_for(self, query: Self) -> Self:
-        """Each head as often in turn as `query` needs it: a view, from which kernels read."""
+    def _joined_heads(self, sharing: int) -> Self:
+        """(..., H, L, E) as (..., H / sharing, L * sharing, E)."""
+        if sharing == 1:
+            return self
         *lead, heads, length, width = self.shape
-        wanted = query.shape[-3]
-        repeated = self.unsqueeze(-3).expand(*lead, heads, wanted // heads, length, width)
-        return repeated.reshape(*lead, wanted, length, width)
+        return self.reshape(*lead, heads // sharing, length * sharing, width)
 
-    def _masked_scores(self, mask: Self) -> Self:
-        """Scores under a mask of bools or floats."""
+    def _masked_scores(self, mask: Self, shape: Shape, sharing: int) -> Self:
+        """Scores, of `shape` before heads were joined, under a mask of bools or floats."""
         if not mask.dtype.is_float and mask.dtype is not dtypes.bool_:
             raise TypeError(
                 f"{_OPERATION}: attn_mask holds bools or floats, not {mask.dtype.name}; call "
                 ".bool() on it if 1 means that a key takes part"
             )
-        if broadcast_shape((mask.shape, self.shape), _OPERATION) != self.shape:
+        if broadcast_shape((mask.shape, shape), _OPERATION) != shape:
             raise ValueError(
                 f"{_OPERATION}: attn_mask of shape {mask.shape} does not broadcast to the scores' "
-                f"{self.shape}"
+                f"{shape}"
             )
+        if sharing > 1:
+            mask = mask.expand(*shape)._joined_heads(sharing)
         if mask.dtype is dtypes.bool_:
             return mask.where(self, _MINUS_INFINITY)
         return self + mask.cast(self.dtype)
@@ -123,10 +141,10 @@ def _check(query: Any, key: Any, value: Any, grouped: bool) -> None:
         )
 
 
-def _causal(scores: Node) -> Node:
-    """Scores (..., L, S) in which query i sees keys up to i alone."""
-    row, column = along(scores.ndim - 2, scores.shape), along(scores.ndim - 1, scores.shape)
-    seen = build.binary(ops.LE, column, row)
+def _causal(scores: Node, shape: Shape) -> Node:
+    """Scores, of (..., L, S) before heads were joined, in which query i sees keys up to i alone."""
+    row, column = along(len(shape) - 2, shape), along(len(shape) - 1, shape)
+    seen = build.reshape(build.binary(ops.LE, column, row), scores.shape)
     return build.where(seen, scores, build.full_like(scores, _MINUS_INFINITY))
 
 

@@ -14,7 +14,7 @@ from gradlet.lower.loops import loops, show
 from gradlet.lower.nest import loops_of
 from gradlet.lower.padding import pad_once
 from gradlet.lower.tile import Tile, choose_tile, contraction_of
-from tests.graphs import GRAPHS, TARGET, leaf, plan
+from tests.graphs import GRAPHS, TARGET, gradients, leaf, plan
 
 
 def nest_of(name: str) -> Nest:
@@ -87,3 +87,12 @@ def test_a_wide_padded_row_is_filled_in_pieces() -> None:
     found = list(loops(lower(step.kernel, TARGET)))
     assert "padded" in show(lower(step.kernel, TARGET))
     assert max(x.size for x in found if x.kind == "vector") <= 4 * TARGET.lanes(4)
+
+
+def test_only_one_factor_of_a_depthwise_gradient_is_masked() -> None:
+    image, weight = leaf(2, 8, 28, 28), leaf(8, 1, 5, 5)
+    result = image.conv2d(weight, padding=2, groups=8)
+    (step,) = plan(*gradients(result * leaf(*result.shape), image)).steps
+    assert contraction_of(step.kernel.nests[0]) is not None
+    text = show(lower(step.kernel, TARGET))
+    assert text.count(" else 0)") == 1 and "acc[" in text

@@ -96,6 +96,8 @@ def test_blocks_compute_the_same(count: int, length: int, lanes: int, axis: int)
         lambda: whole(8, 7, 300).sum((0, 2)),
         lambda: (whole(300, 70) * whole(300, 1)).sum(0),
         lambda: whole(300, 130)[:, :100].sum(),
+        lambda: whole(7, 2, 5, 9)[..., :7].sum((0, 2, 3)),
+        lambda: whole(7, 2, 5, 5)[..., :3].sum((0, 2, 3)),
     ],
 )
 def test_large_reductions(result: Callable[[], Tensor]) -> None:
@@ -126,3 +128,14 @@ def test_dear_elements_are_summed_a_vector_at_a_time() -> None:
     (step,) = plan(leaf(8, 1000).exp().sum(0)).steps
     text = show(lower(step.kernel, TARGET))
     assert "unroll" not in text and "exp(" in text and "in vector 16" in text
+
+
+@pytest.mark.parametrize("width", [28, 13])
+def test_lanes_of_all_rows_are_put_together_once(width: int) -> None:
+    (step,) = plan(leaf(32, 16, 20, 40)[..., :width].sum((0, 2, 3))).steps
+    lines = show(lower(step.kernel, TARGET)).splitlines()
+    (rows,) = [n for n, line in enumerate(lines) if line.endswith("in 20:")]
+    adding = [n for n, line in enumerate(lines) if "+= p1" in line]
+    together = [n for n, line in enumerate(lines) if "across_add" in line]
+    assert rows < min(adding) and max(adding) < min(together)
+    assert len(adding) == len(together) == (2 if width == 28 else 1)

@@ -9,7 +9,7 @@ from gradlet.ir.node import topological
 from gradlet.lower.loops import show
 from gradlet.lower.nest import loops_of
 from gradlet.lower.residues import by_residue
-from tests.graphs import GRAPHS, plan
+from tests.graphs import GRAPHS, gradients, leaf, plan
 from tests.lower.test_choose import whole
 
 
@@ -33,6 +33,25 @@ def test_a_stride_of_two_makes_two_nests() -> None:
         """
         ).strip()
     )
+
+
+def test_windows_that_overlap_are_added_without_division() -> None:
+    image = leaf(2, 3, 11, 11)
+    result = image.max_pool2d(3, stride=2)
+    (step,) = plan(*gradients(result * leaf(*result.shape), image)).steps
+    last = step.kernel.innermost[-1]
+    nests = by_residue(last)
+    assert len(nests) == 4
+    for nest in nests:
+        assert not any(x.op is ops.MOD for x in topological([nest.stores[0].value]))
+
+
+def test_channels_in_groups_are_two_counters() -> None:
+    image, filters = leaf(2, 40, 5, 5), leaf(40, 20, 3, 3)
+    result = image.conv2d(filters, padding=1, groups=2)
+    (step,) = plan(*gradients(result * leaf(*result.shape), image)).steps
+    (nest,) = by_residue(step.kernel.nests[0])
+    assert [c.arg[1] for c in nest.ranges] == [2, 2, 20, 5, 5]
 
 
 def test_the_weights_of_a_strided_gradient_vary_with_no_place_in_the_image() -> None:

@@ -66,6 +66,7 @@ def attention_gradients() -> list[Tensor]:
         (lambda: [leaf(64, 50).cross_entropy(labels(64))], 3),  # rows, how many count, the mean
         (cross_entropy_gradient, 2),  # how many rows count, and the rows
         (attention, 1),
+        (lambda: attention(24), 1),  # each head's keys and values stay in cache beside its scores
         (attention_gradients, 1),
     ],
 )
@@ -88,8 +89,8 @@ def few_long_rows() -> list[Tensor]:
 
 
 def short_attention() -> list[Tensor]:
-    """Whose scores are no larger than what they are made from, but for the softmax itself."""
-    return attention(24)
+    """Whose scores are far smaller than what they are made from, but for the softmax itself."""
+    return attention(8)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,26 @@ def test_backward_makes_the_probabilities_again() -> None:
     verify_schedule(made)
     stored = {b for step in made.steps for b in step.buffers}
     assert not any(made.buffers[b].shape == (4, 4, 128, 128) for b in stored)
+
+
+@pytest.mark.parametrize(
+    ("batch", "heads", "width"), [(1, 4, 16), (1, 2, 64), (3, 1, 80), (2, 8, 128), (8, 8, 1)]
+)
+def test_few_heads_and_wide_ones_store_no_scores(batch: int, heads: int, width: int) -> None:
+    q, k, v = (leaf(batch, heads, 512, width) for _ in range(3))
+    result = attend(q, k, v)
+    made = plan(result, *gradients(result * result.sum(), q, k, v))
+    verify_schedule(made)
+    written = {b for step in made.steps for b in step.buffers[: step.kernel.outputs]}
+    assert all(made.buffers[b].size < batch * heads * 512 * 512 for b in written)
+
+
+def test_no_fewer_heads_than_threads_are_joined() -> None:
+    q, k, v = (leaf(1, 4, 512, 16) for _ in range(3))
+    result = attend(q, k, v)
+    sinks, params = graph(result, *gradients(result * result.sum(), q, k, v))
+    few, many = (schedule(sinks, params, threads=threads) for threads in (4, 8))
+    assert len(few.steps) < len(many.steps)
 
 
 @pytest.mark.parametrize("mask", ["none", "one for all", "one each"])

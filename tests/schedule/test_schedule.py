@@ -70,6 +70,23 @@ def test_steps_in_the_wrong_order_are_refused() -> None:
         verify_schedule(replace(good, steps=good.steps[:-1]))
 
 
+def test_a_reshaped_result_is_stored_as_it_is_computed() -> None:
+    rows = leaf(6, 8).sum(1)
+    made = plan(rows.reshape(2, 3))
+    verify_schedule(made)
+    assert made.buffers[made.sinks[0]].shape == (6,)
+
+
+def test_results_that_differ_in_shape_alone_have_memory_each() -> None:
+    rows = leaf(6, 8).sum(1)
+    made = plan(rows.reshape(2, 3), rows, rows.reshape(3, 2), leaf(4).reshape(2, 2))
+    verify_schedule(made)
+    assert len(set(made.sinks)) == 4
+    made = plan(rows.reshape(2, 3), rows.reshape(3, 2))
+    verify_schedule(made)
+    assert len(set(made.sinks)) == 2
+
+
 OUT = build.param(0, dtypes.float32, (4, 6))
 IN = build.param(1, dtypes.float32, (4, 6))
 H, J = index.loop("i", 4), index.loop("j", 6)

@@ -117,7 +117,49 @@ def test_shared_heads_are_not_copied() -> None:
     made = plan(attention(q, k, v, is_causal=True, enable_gqa=True))
     verify_schedule(made)
     written = {b for step in made.steps for b in step.buffers[: step.kernel.outputs]}
-    assert [made.buffers[b].shape for b in written] == [q.shape]
+    assert [made.buffers[b].size for b in written] == [q.numel()]
+
+
+@pytest.mark.parametrize("heads", [8, 2])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("mask", ["none", "causal", "padding", "one each"])
+def test_between_projections_scores_are_not_stored(mask: str, dropout: float, heads: int) -> None:
+    """As in a layer, where backward begins with a product, and with shared heads."""
+    q, k, v = leaf(4, 8, 256, 32), leaf(4, heads, 256, 32), leaf(4, heads, 256, 32)
+    options: dict[str, Any] = {"dropout_p": dropout, "is_causal": mask == "causal"}
+    if mask == "padding":
+        options["attn_mask"] = leaf(4, 1, 1, 256, dtype=np.bool_)
+    if mask == "one each":
+        options["attn_mask"] = leaf(4, 8, 256, 256).detach()
+    with Tensor.train():
+        result = attention(q, k, v, enable_gqa=True, **options)
+    projected = result.transpose(1, 2).reshape(4, 256, 256) @ leaf(256, 256)
+    made = plan(result, *gradients(projected * projected, q, k, v))
+    verify_schedule(made)
+    written = {b for step in made.steps for b in step.buffers[: step.kernel.outputs]}
+    assert all(made.buffers[b].size < 4 * 8 * 256 * 256 for b in written)
+
+
+@pytest.mark.parametrize(
+    ("batch", "heads", "shared", "length", "width"),
+    [(8, 8, 8, 128, 32), (1, 12, 12, 256, 64), (2, 8, 8, 512, 80), (2, 8, 2, 251, 32)],
+)
+def test_out_of_one_projection_scores_are_not_stored(
+    batch: int, heads: int, shared: int, length: int, width: int
+) -> None:
+    """As in a GPT, where the gradients go back into one array."""
+    x, inner = leaf(batch, length, 64), heads * width
+    weights = leaf(inner + 2 * shared * width, 64), leaf(64, inner)
+    parts = (x @ weights[0].T).split([inner, shared * width, shared * width], dim=-1)
+    q, k, v = (p.unflatten(-1, (-1, width)).transpose(1, 2) for p in parts)
+    result = attention(q, k, v, is_causal=True, enable_gqa=True)
+    projected = result.transpose(1, 2).flatten(2) @ weights[1].T
+    made = plan(*gradients(projected * projected, x, *weights))
+    verify_schedule(made)
+    written = {b for step in made.steps for b in step.buffers[: step.kernel.outputs]}
+    scores = batch * heads * length * length
+    large = [made.buffers[b].shape for b in written if made.buffers[b].size >= scores]
+    assert not any(shape[-1] == length for shape in large)
 
 
 @pytest.mark.parametrize(
