@@ -66,7 +66,7 @@ def _window(start: Node, f: Format, word: DType) -> list[Node]:
     digits = _two_over_pi(word.bits, last // word.bits + _WORDS + 1)
     number = shifted_right(start, word.bits.bit_length() - 1)
     shift = masked(start, word.bits - 1)
-    back = binary(ops.SUB, full_like(shift, word.bits), shift)
+    back = binary(ops.SUB, full_like(shift, word.bits - 1), shift)  # and one more
     taken = []
     for position in range(_WORDS + 1):
         found = full_like(start, digits[position])
@@ -75,7 +75,7 @@ def _window(start: Node, f: Format, word: DType) -> list[Node]:
             found = choose(at_least, full_like(start, digits[n + position]), found)
         taken.append(found)
     return [
-        binary(ops.OR, binary(ops.SHL, a, shift), binary(ops.SHR, b, back))
+        binary(ops.OR, binary(ops.SHL, a, shift), binary(ops.SHR, shifted_right(b, 1), back))
         for a, b in pairwise(taken)
     ]
 

@@ -64,9 +64,30 @@ def _rule(functions: dict[Op, Function], current: Node, src: tuple[Node, ...]) -
         return _to_half(src[0], current.dtype)
     if op is ops.DIV and current.arg == "reciprocal":
         return mul(src[0], div(full_like(src[1], 1), src[1]))
+    if op is ops.NEG and not current.dtype.is_float:
+        return binary(ops.SUB, full_like(src[0], 0), src[0])
+    if op is ops.ABS and current.dtype.kind in ("uint", "bool"):
+        return src[0]
+    if op is ops.SHL or op is ops.SHR:
+        return _shift(op, *src)
     if op in functions:
         return functions[op](*src)
     return index.rebuild(current, src)
+
+
+def _shift(op: Op, x: Node, count: Node) -> Node:
+    """A shift by fewer bits than there are, which is all that processors agree on."""
+    bits = x.dtype.bits
+    if count.is_const and 0 <= count.value < bits:
+        return binary(op, x, count)
+    signed = op is ops.SHR and not x.dtype.is_unsigned
+    past = binary(op, x, full_like(x, bits - 1)) if signed else full_like(x, 0)
+    legal = binary(
+        ops.AND,
+        binary(ops.LE, full_like(count, 0), count),
+        binary(ops.LT, count, full_like(count, bits)),
+    )
+    return choose(legal, binary(op, x, choose(legal, count, full_like(count, 0))), past)
 
 
 def _by_float32(x: Node, dtype: DType) -> Node:

@@ -17,6 +17,7 @@ LOOP, END, READ, READ_STRIDED, PREFETCH, WRITE, STREAM, CHECK, BARRIER = (
 BROADCAST, LANE_NUMBERS, REDUCE_LANES, PREFIX_LANES, SHUFFLE_LANES = (
     "broadcast", "lane_numbers", "reduce_lanes", "prefix_lanes", "shuffle_lanes",
 )  # fmt: skip
+ANY_ORDER = "any_order"
 
 
 STEPS = (-1, 2, 3, 4)  # of strided reads; lanes further apart are gathered one by one
@@ -37,11 +38,12 @@ class Instruction:
 
     `arg` is the constant of CONST, the extent of a loop, the array of a read or write, the Op of
     a reduction or scan over lanes, the order of a shuffle, the size that a check compares with,
-    `seldom` of a WHERE so marked and True of arithmetic on an index that is never negative. Reads
-    and writes take (address[, mask]) and (address, value[, mask]); an address without lanes is
-    where a vector starts. The lanes of a strided read, whose `arg` is (array, step), lie `step`
-    elements apart. What is prefetched may lie outside the array. `stream` is a write of whole cache
-    lines past the caches. At a `barrier` the invocations of a workgroup wait for each other.
+    `seldom` of a WHERE so marked, True of arithmetic on an index that is never negative, and
+    `any_order` of what adds to an array, however it is rounded. Reads and writes take (address[,
+    mask]) and (address, value[, mask]); an address without lanes is where a vector starts. The
+    lanes of a strided read, whose `arg` is (array, step), lie `step` elements apart. What is
+    prefetched may lie outside the array. `stream` is a write of whole cache lines past the
+    caches. At a `barrier` the invocations of a workgroup wait for each other.
     """
 
     op: Any

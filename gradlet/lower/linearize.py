@@ -17,6 +17,7 @@ from gradlet.ir import index, ops
 from gradlet.ir.kernel import load
 from gradlet.ir.node import Node, topological
 from gradlet.lower.linear import (
+    ANY_ORDER,
     BARRIER,
     BROADCAST,
     CHECK,
@@ -204,7 +205,7 @@ class _Linearizer:
             before = scope.momentary.get(place)
             if before is None:
                 before = self.now(READ, (address,), a.target.dtype, lanes, a.target)
-            value = self.now(a.accumulate, (before, value), value.dtype, lanes)
+            value = self.now(a.accumulate, (before, value), value.dtype, lanes, ANY_ORDER)
         mask = () if changed is None else (self.evaluate(changed),)
         op = STREAM if self.is_streamed(a, value) else WRITE
         self.now(op, (address, value, *mask), None, 0, a.target)

@@ -71,18 +71,13 @@ def _compare(f: Writer, names: list[str], dtype: DType, result: Value, i: Instru
 
 
 def _negate(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    kind = type_of(dtype, result.lanes)
-    if dtype.is_float:
-        return f.put(f"fneg {kind} {names[0]}")
-    return f.put(f"sub {kind} {_zero(result)}, {names[0]}")
+    return f.put(f"fneg {type_of(dtype, result.lanes)} {names[0]}")
 
 
 def _absolute(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     kind, suffix = type_of(dtype, result.lanes), suffix_of(dtype, result.lanes)
     if dtype.is_float:
         return f.call(kind, f"llvm.fabs.{suffix}", (kind, names[0]))
-    if dtype.kind != "int":
-        return names[0]
     return f.call(kind, f"llvm.abs.{suffix}", (kind, names[0]), ("i1", "false"))
 
 
@@ -100,17 +95,8 @@ def _intrinsic(f: Writer, names: list[str], dtype: DType, result: Value, i: Inst
 
 
 def _shift(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    kind = type_of(dtype, result.lanes)
-    flags = type_of(dtypes.bool_, result.lanes)
-    fits = f.put(f"icmp ult {kind} {names[1]}, {_splat(dtype.bits, dtype, result.lanes)}")
-    count = f.put(f"select {flags} {fits}, {kind} {names[1]}, {kind} {_zero(result)}")
-    signed = dtype.kind == "int"
-    word = "shl" if i.op is ops.SHL else ("ashr" if signed else "lshr")
-    moved = f.put(f"{word} {kind} {names[0]}, {count}")
-    past = _zero(result)
-    if i.op is ops.SHR and signed:
-        past = f.put(f"ashr {kind} {names[0]}, {_splat(dtype.bits - 1, dtype, result.lanes)}")
-    return f.put(f"select {flags} {fits}, {kind} {moved}, {kind} {past}")
+    word = "shl" if i.op is ops.SHL else ("ashr" if dtype.kind == "int" else "lshr")
+    return f.put(f"{word} {type_of(dtype, result.lanes)} {names[0]}, {names[1]}")
 
 
 def _divide(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:

@@ -20,7 +20,7 @@ from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, LinearProgram, Phase
 from gradlet.render import wgsl_pairs
 from gradlet.render.wgsl_functions import called
-from gradlet.render.wgsl_rules import RULES, accumulations, exact, literal, type_of
+from gradlet.render.wgsl_rules import exact, literal, text_of, type_of
 
 _ROUNDING = (ops.ADD, ops.SUB, ops.MUL, ops.DIV)
 _FEW = 64  # invocations of a workgroup, where they share nothing
@@ -90,7 +90,10 @@ class _Shader:
         self.inside = [a for a in touched if a.op not in outside]
         self.checks = any(i.op is linear.CHECK for i in phase.instructions)
         self.pairs = "shader-int64" not in target.features
-        self.loose = accumulations(phase.instructions)
+        sums = [i for i in phase.instructions if i.op is ops.ADD and i.arg == linear.ANY_ORDER]
+        terms = {i.args[1] for i in sums}
+        products = [i for i in phase.instructions if i.op is ops.MUL and i.result in terms]
+        self.loose = {i.result for i in sums + products}  # not `exact`
 
     def shader(self) -> Shader:
         for i in self.phase.instructions:
@@ -249,7 +252,7 @@ class _Shader:
         rounds = i.op in _ROUNDING and i.result.dtype in (dtypes.float32, dtypes.float64)
         if rounds and names[0] == names[1]:
             names[0] = exact(names[0], dtype)
-        text = RULES[i.op](names, dtype, i.result, i)
+        text = text_of(i, names, dtype)
         return exact(text, dtype) if rounds and i.result not in self.loose else text
 
 

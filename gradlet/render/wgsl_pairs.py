@@ -11,14 +11,13 @@ from gradlet.render.wgsl_rules import narrowed, type_of, widened, wrapped
 PAIR = "vec2<u32>"
 _FORMS = {
     ops.ADD: "add_pair({0}, {1})", ops.SUB: "sub_pair({0}, {1})", ops.MUL: "mul_pair({0}, {1})",
-    ops.NEG: "sub_pair(vec2<u32>(), {0})", ops.ABS: "abs_{kind}({0})", ops.AND: "{0} & {1}",
+    ops.ABS: "abs_{kind}({0})", ops.AND: "{0} & {1}",
     ops.OR: "{0} | {1}", ops.XOR: "{0} ^ {1}", ops.EQ: "all({0} == {1})",
     ops.LT: "less_{kind}({0}, {1})", ops.LE: "!less_{kind}({1}, {0})",
     ops.MAXIMUM: "select({0}, {1}, less_{kind}({0}, {1}))",
     ops.MINIMUM: "select({1}, {0}, less_{kind}({0}, {1}))",
     ops.FLOORDIV: "floordiv_{kind}({0}, {1})", ops.MOD: "mod_{kind}({0}, {1})",
-    ops.SHL: "select(vec2<u32>(), shl_pair({0}, {1}.x & 63u), {1}.y == 0u && {1}.x < 64u)",
-    ops.SHR: "shr_{kind}({0}, select(64u, {1}.x, {1}.y == 0u && {1}.x < 64u))",
+    ops.SHL: "shl_pair({0}, {1}.x)", ops.SHR: "shr_{kind}({0}, {1}.x)",
     ops.WHERE: "select({2}, {1}, {0})", ops.BITCAST: "{0}",
 }  # fmt: skip
 

@@ -1,26 +1,32 @@
-"""The table of op -> WGSL expression."""
+"""The table of op -> WGSL expression, of {0}, {1}, {2} and the operands' {kind}."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import ops
-from gradlet.lower import linear
-from gradlet.lower.linear import Instruction, Value
+from gradlet.lower.linear import Instruction
 
 _HALVES = (dtypes.float16, dtypes.bfloat16)
 _IN_BITS = (*_HALVES, *dtypes.STORAGE)  # floats that are kept as what they look like
-_SIGNS = {ops.ADD: "+", ops.SUB: "-", ops.MUL: "*", ops.DIV: "/", ops.AND: "&", ops.OR: "|",
-          ops.XOR: "^", ops.EQ: "==", ops.LT: "<", ops.LE: "<="}  # fmt: skip
+_FORMS = {
+    ops.ADD: "{0} + {1}", ops.SUB: "{0} - {1}", ops.MUL: "{0} * {1}", ops.DIV: "{0} / {1}",
+    ops.AND: "{0} & {1}", ops.OR: "{0} | {1}", ops.XOR: "{0} ^ {1}", ops.EQ: "{0} == {1}",
+    ops.LT: "{0} < {1}", ops.LE: "{0} <= {1}", ops.SHL: "{0} << u32({1})",
+    ops.SHR: "{0} >> u32({1})", ops.MAXIMUM: "max_{kind}({0}, {1})",
+    ops.MINIMUM: "min_{kind}({0}, {1})", ops.FLOORDIV: "floordiv_{kind}({0}, {1})",
+    ops.MOD: "mod_{kind}({0}, {1})", ops.NEG: "-{0}", ops.ABS: "abs({0})", ops.SQRT: "sqrt({0})",
+    ops.FLOOR: "floor({0})", ops.WHERE: "select({2}, {1}, {0})",
+}  # fmt: skip
+_OF_INDICES = _FORMS | {ops.FLOORDIV: "{0} / {1}", ops.MOD: "{0} % {1}"}  # that are not negative
 _OF_BOOLS = {ops.ADD: "{0} | {1}", ops.MUL: "{0} & {1}", ops.AND: "{0} & {1}",
              ops.OR: "{0} | {1}", ops.XOR: "{0} != {1}", ops.MAXIMUM: "{0} | {1}",
              ops.MINIMUM: "{0} & {1}", ops.EQ: "{0} == {1}", ops.LT: "!{0} & {1}",
-             ops.LE: "!{0} | {1}"}  # fmt: skip
+             ops.LE: "!{0} | {1}", ops.WHERE: "select({2}, {1}, {0})"}  # fmt: skip
 
 
 def type_of(dtype: DType) -> str:
@@ -39,7 +45,8 @@ def literal(value: float, dtype: DType) -> str:
     """A constant.
 
     Some are made while the shader runs: inf and nan, which WGSL cannot say, the float 0, which
-    compilers know too much about, and 64-bit integers, with which Mesa 22 miscompares.
+    compilers know too much about, and 64-bit integers, with which Mesa 22 miscompares. These take
+    another word than divisions do for their zero: where both took one, it miscompared again.
     """
     if dtype is dtypes.bool_:
         return "true" if value else "false"
@@ -50,7 +57,7 @@ def literal(value: float, dtype: DType) -> str:
     if kind.endswith("32"):
         return f"{kind}({number})"
     text = f"{number}l{kind[0]}" if number != -(1 << 63) else "bitcast<i64>(0x8000000000000000lu)"
-    return f"({text} ^ {kind}(nothing.x))"
+    return f"({text} ^ {kind}(nothing.y))"
 
 
 def _float_literal(value: float, dtype: DType) -> str:
@@ -67,18 +74,13 @@ def _float_literal(value: float, dtype: DType) -> str:
     return f"{float(number)!r}{'f' if dtype.itemsize == 4 else 'lf'}"
 
 
-# The table: op -> function(operand names, operand dtype, result, instruction) -> text
-
-Rule = Callable[[list[str], DType, Value, Instruction], str]
-
-
 def wrapped(text: str, dtype: DType) -> str:
     """The lowest bits of a value that takes more than its dtype has."""
-    if not dtype.is_int or dtype.bits >= 32:
+    if dtype is dtypes.bool_ or dtype.bits >= 32:
         return text
     if dtype.kind == "int":
         return f"(({text}) << {32 - dtype.bits}u) >> {32 - dtype.bits}u"
-    return f"({text}) & {dtype.max}u"
+    return f"({text}) & {(1 << dtype.bits) - 1}u"
 
 
 def exact(text: str, dtype: DType) -> str:
@@ -90,91 +92,23 @@ def exact(text: str, dtype: DType) -> str:
     return f"exact_{type_of(dtype)}({text})"
 
 
-def accumulations(instructions: Sequence[Instruction]) -> set[Value]:
-    """What is only added to an array, for which any order and rounding will do: not `exact`."""
-    made = {i.result: i for i in instructions if i.result is not None}
-    found: set[Value] = set()
-    for i in instructions:
-        total = made.get(i.args[1]) if i.op is linear.WRITE else None
-        if total is None or total.op is not ops.ADD:
-            continue
-        before, value = (made[a] for a in total.args)
-        if before.op is linear.READ and before.arg is i.arg:
-            found.add(i.args[1])
-            if value.op is ops.MUL:
-                found.add(total.args[1])
-    return found
-
-
-def _binary(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    if dtype is dtypes.bool_:
-        return _OF_BOOLS[i.op].format(*names)
-    if i.op is ops.EQ and dtype.is_float and names[0] == names[1] and dtype not in _HALVES:
+def text_of(i: Instruction, names: list[str], dtype: DType) -> str:
+    """An instruction; `dtype` is that of its operands."""
+    assert i.result is not None
+    wanted = i.result.dtype
+    if i.op is ops.CAST:
+        return _cast(names[0], dtype, wanted)
+    if i.op is ops.BITCAST:
+        text = f"bitcast<{type_of(wanted)}>({names[0]})"
+        return (
+            f"{text} & {(1 << wanted.bits) - 1}u" if wanted in _IN_BITS else wrapped(text, wanted)
+        )
+    if i.op is ops.EQ and dtype.is_float and names[0] == names[1]:
         return f"is_number_{type_of(dtype)}({names[0]})"
-    if dtype in _HALVES:
-        names = [widened(name, dtype) for name in names]
-        text = f"{names[0]} {_SIGNS[i.op]} {names[1]}"
-        return text if result.dtype is dtypes.bool_ else narrowed(text, dtype)
-    return wrapped(f"{names[0]} {_SIGNS[i.op]} {names[1]}", result.dtype)
-
-
-def _extreme(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    if dtype is dtypes.bool_:
-        return _OF_BOOLS[i.op].format(*names)
-    word = "max" if i.op is ops.MAXIMUM else "min"
-    if dtype in _HALVES:
-        wide = ", ".join(widened(name, dtype) for name in names)
-        return narrowed(f"{word}_f32({wide})", dtype)
-    suffix = f"_{type_of(dtype)}" if dtype.is_float else ""
-    return f"{word}{suffix}({names[0]}, {names[1]})"
-
-
-def _negate(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    text = f"-{names[0]}" if not dtype.is_unsigned else f"{literal(0, dtype)} - {names[0]}"
-    return wrapped(text, dtype)
-
-
-def _absolute(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    return names[0] if dtype.kind in ("uint", "bool") else wrapped(f"abs({names[0]})", dtype)
-
-
-def _call(function: str) -> Rule:
-    return lambda names, dtype, result, i: f"{function}({names[0]})"
-
-
-def _shift(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    value, count = names
-    amount = f"(u32({count}) & {max(32, dtype.bits) - 1}u)"
-    unsigned = f"u{max(32, dtype.bits)}"
-    fits = (
-        f"{literal(0, dtype)} <= {count} && bitcast<{unsigned}>({count}) < {unsigned}({dtype.bits})"
-    )
-    past = literal(0, dtype)
-    if i.op is ops.SHR and dtype.kind == "int":
-        past = f"{value} >> {max(32, dtype.bits) - 1}u"
-    sign = "<<" if i.op is ops.SHL else ">>"
-    return wrapped(f"select({past}, {value} {sign} {amount}, {fits})", dtype)
-
-
-def _divide(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    """FLOORDIV and MOD."""
-    if i.arg:  # an index known not to be negative, by a positive constant
-        return f"{names[0]} {'/' if i.op is ops.FLOORDIV else '%'} {names[1]}"
-    word = "floordiv" if i.op is ops.FLOORDIV else "mod"
-    return wrapped(f"{word}_{type_of(dtype)}({names[0]}, {names[1]})", dtype)
-
-
-def _where(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    if dtype.is_float and dtype not in _IN_BITS:  # lest it be taken for a minimum or maximum
-        return f"select({names[2]}, {exact(names[1], dtype)}, {names[0]})"
-    return f"select({names[2]}, {names[1]}, {names[0]})"
-
-
-def _bitcast(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
-    text = f"bitcast<{type_of(result.dtype)}>({names[0]})"
-    if result.dtype in _IN_BITS:
-        return f"{text} & {(1 << result.dtype.bits) - 1}u"
-    return wrapped(text, result.dtype)
+    if i.op is ops.WHERE and dtype.is_float and dtype not in _IN_BITS:
+        names[1] = exact(names[1], dtype)  # lest it be taken for a minimum or maximum
+    forms = _OF_BOOLS if dtype is dtypes.bool_ else _OF_INDICES if i.arg is True else _FORMS
+    return wrapped(forms[i.op].format(*names, kind=type_of(dtype)), wanted)
 
 
 def widened(name: str, dtype: DType) -> str:
@@ -187,9 +121,8 @@ def narrowed(text: str, dtype: DType) -> str:
     return f"{'to_bfloat' if dtype is dtypes.bfloat16 else 'to_half'}({text})"
 
 
-def _cast(names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
+def _cast(name: str, dtype: DType, wanted: DType) -> str:
     """Conversions; floats saturate into integers and nan gives 0."""
-    wanted, name = result.dtype, names[0]
     if dtype in _HALVES:
         name, dtype = widened(name, dtype), dtypes.float32
     if wanted is dtypes.bool_:
@@ -216,18 +149,3 @@ def _float_to_int(name: str, dtype: DType, wanted: DType) -> str:
     text = f"select({type_of(wanted)}({name}), {literal(wanted.max, wanted)}, {name} >= {beyond})"
     text = f"select({text}, {literal(wanted.min, wanted)}, {name} < {low})"
     return f"select({literal(0, wanted)}, {text}, is_number_{type_of(dtype)}({name}))"
-
-
-RULES: dict[ops.Op, Rule] = {
-    **dict.fromkeys(_SIGNS, _binary),
-    **dict.fromkeys((ops.MAXIMUM, ops.MINIMUM), _extreme),
-    **dict.fromkeys((ops.SHL, ops.SHR), _shift),
-    **dict.fromkeys((ops.FLOORDIV, ops.MOD), _divide),
-    ops.NEG: _negate,
-    ops.ABS: _absolute,
-    ops.SQRT: _call("sqrt"),
-    ops.FLOOR: _call("floor"),
-    ops.WHERE: _where,
-    ops.CAST: _cast,
-    ops.BITCAST: _bitcast,
-}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from sys import getrefcount
@@ -153,7 +154,31 @@ class _Written(Buffer):
         raise AssertionError("somebody else writes into this buffer's memory")
 
 
+class _HalfWritten(Buffer):
+    """In a forked child, a buffer that a thread of the parent was writing: it lacks the rest.
+
+    It can be filled anew.
+    """
+
+    __slots__ = ()
+
+    @property
+    def memory(self) -> Any:
+        raise RuntimeError(
+            f"{self.dtype.name}{list(self.shape)} on {self.device.name} was being written by "
+            "another thread when this process was forked, and holds old elements and new ones. "
+            "Fork between training steps, or start processes by 'spawn'"
+        )
+
+    @memory.setter
+    def memory(self, value: Any) -> None:
+        whole: Buffer = self
+        whole.__class__ = Buffer
+        whole.memory = value
+
+
 _writing = threading.RLock()
+_written: list[Buffer] = []  # by the thread that holds the lock
 _memory_of: Callable[[Buffer], Any] = vars(Buffer)["memory"].__get__
 
 
@@ -169,13 +194,30 @@ def taken(holders: Iterable[Holder]) -> Iterator[list[bool]]:
 
     Gives for each holder whether it is so of its leaf. Should another thread ask for it, it waits.
     """
-    buffers: list[Buffer] = []
     with _writing:
+        before = len(_written)
         try:
-            yield [_take(holder, buffers) for holder in holders]
+            yield [_take(holder, _written) for holder in holders]
         finally:
-            for buffer in buffers:
+            for buffer in _written[before:]:
                 buffer.__class__ = Buffer
+            del _written[before:]
+
+
+def _renew_after_fork() -> None:
+    """In a forked child the thread that held the lock, if it was another, does not exist."""
+    global _writing
+    if _writing.acquire(blocking=False):
+        _writing.release()
+        return
+    _writing = threading.RLock()
+    for buffer in _written:
+        buffer.__class__ = _HalfWritten
+    _written.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)
 
 
 def _take(holder: Holder, taken_ones: list[Buffer]) -> bool:

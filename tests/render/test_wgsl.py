@@ -88,9 +88,9 @@ def test_other_constants() -> None:
     assert literal(True, dtypes.bool_) == "true"
     assert literal(-3, dtypes.int32) == "i32(-3)"
     assert literal(-(2**63), dtypes.int64) == (
-        "(bitcast<i64>(0x8000000000000000lu) ^ i64(nothing.x))"
+        "(bitcast<i64>(0x8000000000000000lu) ^ i64(nothing.y))"
     )
-    assert literal(5, dtypes.uint64) == "(5lu ^ u64(nothing.x))"
+    assert literal(5, dtypes.uint64) == "(5lu ^ u64(nothing.y))"
     assert "nothing" in literal(math.inf, dtypes.float32)
     assert "inf" not in literal(1e300, dtypes.float32)
 

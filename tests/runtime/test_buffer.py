@@ -1,8 +1,11 @@
-"""Buffers that fetch their elements when they are first needed, or get others."""
+"""Buffers that fetch their elements when first needed, that get others, or are written."""
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from gradlet.base import dtypes
 from gradlet.base.ownership import SOLE
 from gradlet.base.settings import device_name
 from gradlet.ir import build
-from gradlet.runtime.buffer import Buffer, Deferred, node_of, refill, vacate
+from gradlet.runtime.buffer import Buffer, Deferred, node_of, refill, taken, vacate
 from gradlet.runtime.device import get_device
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
@@ -123,3 +126,60 @@ def test_elements_are_let_go_of_where_nobody_could_tell() -> None:
     assert not vacate(cell.node) and buffer.memory == "old"
     del buffer
     assert vacate(cell.node) and cell.buffer.memory is None
+
+
+def child_of_fork(check: Callable[[], bool]) -> int:
+    """How a forked child ends: 0 if `check` is true there."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if check() else 2
+        finally:
+            os._exit(status)
+    _, outcome = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(outcome)
+
+
+def written(x: Tensor) -> bool:
+    with taken([x]) as mine:
+        return mine == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_forked_while_another_thread_writes() -> None:
+    x, new = Tensor(X).realize(), Tensor(X + 1).realize()
+    begun, done = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with taken([x]) as mine:
+            assert mine == [True]
+            begun.set()
+            done.wait()
+
+    def check() -> bool:
+        with pytest.raises(RuntimeError, match=r"float32\[2, 3\] on .* was being written"):
+            x.numpy()
+        x.node.arg.fill(new.node.arg.memory)
+        return bool((x.numpy() == X + 1).all()) and written(Tensor(X).realize())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    begun.wait()
+    try:
+        assert child_of_fork(check) == 0
+    finally:
+        done.set()
+        writer.join()
+    assert written(x) and (x.numpy() == X).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_forked_by_the_thread_that_writes() -> None:
+    x = Tensor(X).realize()
+    with taken([x]) as mine:
+        assert mine == [True]
+        assert child_of_fork(lambda: bool((x.numpy() == X).all())) == 0
+    assert child_of_fork(lambda: written(x)) == 0

@@ -80,6 +80,12 @@ def test_integers_wrap_and_divide_as_in_numpy(dtype: dtypes.DType) -> None:
             assert np.array_equal(got.numpy(), expected)
 
 
+def test_a_divisor_may_be_compared_with() -> None:
+    a = np.arange(20)
+    got = (Tensor(a) // 4 % 3).stack((Tensor(a) + 100) // 1 % 4, dim=1)
+    same(got, np.stack([a // 4 % 3, (a + 100) % 4], 1))
+
+
 @pytest.mark.parametrize("dtype", dtypes.ALL, ids=lambda d: d.name)
 @pytest.mark.parametrize("wanted", dtypes.ALL, ids=lambda d: d.name)
 def test_casts(dtype: dtypes.DType, wanted: dtypes.DType) -> None:

@@ -27,7 +27,6 @@ fn shl_pair(a: vec2<u32>, count: u32) -> vec2<u32> {
 
 fn shr_u64(a: vec2<u32>, count: u32) -> vec2<u32> {
   if (count == 0u) { return a; }
-  if (count >= 64u) { return vec2<u32>(); }
   if (count >= 32u) { return vec2<u32>(a.y >> (count - 32u), 0u); }
   return vec2<u32>((a.x >> count) | (a.y << (32u - count)), a.y >> count);
 }
@@ -36,7 +35,6 @@ fn shr_i64(a: vec2<u32>, count: u32) -> vec2<u32> {
   let high = bitcast<i32>(a.y);
   let fill = bitcast<u32>(high >> 31u);
   if (count == 0u) { return a; }
-  if (count >= 64u) { return vec2<u32>(fill, fill); }
   if (count >= 32u) { return vec2<u32>(bitcast<u32>(high >> (count - 32u)), fill); }
   return vec2<u32>((a.x >> count) | (a.y << (32u - count)), bitcast<u32>(high >> count));
 }
@@ -48,8 +46,6 @@ fn less_u64(a: vec2<u32>, b: vec2<u32>) -> bool {
 fn less_i64(a: vec2<u32>, b: vec2<u32>) -> bool {
   return bitcast<i32>(a.y) < bitcast<i32>(b.y) || (a.y == b.y && a.x < b.x);
 }
-
-fn abs_u64(a: vec2<u32>) -> vec2<u32> { return a; }
 
 fn abs_i64(a: vec2<u32>) -> vec2<u32> {
   if (bitcast<i32>(a.y) < 0) { return sub_pair(vec2<u32>(), a); }

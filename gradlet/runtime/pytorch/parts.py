@@ -18,7 +18,7 @@ from gradlet.base import dtypes
 from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
 from gradlet.runtime.pytorch.arrays import carrier
-from gradlet.runtime.pytorch.patterns import Plan
+from gradlet.runtime.pytorch.patterns import Plan, unequal
 from gradlet.runtime.pytorch.table import FEW, MANY, TORCH
 
 Part = tuple[Any, ...]
@@ -129,17 +129,22 @@ def _number(x: torch.Tensor) -> int | None:
 def _tree(condition: Node) -> tuple[tuple[Node, ...], Callable[[list[torch.Tensor]], torch.Tensor]]:
     """What a condition is computed of, and the function that does."""
 
+    plans: dict[Node, Plan] = {}
+
     def inner(n: Node) -> tuple[Node, ...]:
-        return n.src if n.op.elementwise and n.dtype is dtypes.bool_ else ()
+        if not (n.op.elementwise and n.dtype is dtypes.bool_):
+            return ()
+        plans[n] = unequal(n) or Plan(TORCH[n.op](n), n.src)
+        return plans[n].sources
 
     order = topological([condition], inner)
-    steps = [(n, TORCH[n.op](n)) for n in order if inner(n)]
-    leaves = tuple(n for n in order if not inner(n))
+    steps = [(n, *plans[n][:2]) for n in order if n in plans]
+    leaves = tuple(n for n in order if n not in plans)
 
     def evaluate(values: list[torch.Tensor]) -> torch.Tensor:
         found = dict(zip(leaves, values, strict=True))
-        for n, function in steps:
-            found[n] = function(*(found[source] for source in n.src))
+        for n, function, sources in steps:
+            found[n] = function(*(found[source] for source in sources))
         return found[condition]
 
     return leaves, evaluate

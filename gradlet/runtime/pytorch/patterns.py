@@ -8,14 +8,14 @@ gradient of one. All else is computed as it is written.
 from __future__ import annotations
 
 import string
-from collections.abc import Set
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from gradlet.ir import ops
-from gradlet.ir.node import Node
+from gradlet.ir.node import Node, node
 from gradlet.runtime.pytorch.integers import Function
 
 Shape = tuple[int, ...]
@@ -36,24 +36,59 @@ class Plan(NamedTuple):
     overwrites: bool = False
 
 
-def match(n: Node, inner: Set[Node]) -> Plan | None:
+def match(n: Node, readers: Mapping[Node, int]) -> Plan | None:
     """A plan better than the row of the table, if one is known.
 
     Args:
-        inner: nodes that one other reads, and nobody else, which may be left out.
+        readers: for each node how many read it; what one other reads, and nobody else, may be
+            left out.
     """
     if n.op is ops.ADD:
-        return _biased(n, inner)
+        return _biased(n, readers) or _scaled(n, readers)
     if n.op is ops.REDUCE:
         found = _contraction(n)
-        return found and (_convolution(n, found) or _einsum(n, found))
+        if found is None:
+            return _negative(n, readers)
+        return _convolution(n, found) or _einsum(n, found)
     if n.op in (ops.FOLD, ops.SLICE):
         return _image_gradient(n)
-    return _threshold(n) if n.op is ops.WHERE else None
+    if n.op is ops.XOR:
+        return unequal(n)
+    return _threshold(n, readers) if n.op is ops.WHERE else None
 
 
-def _threshold(n: Node) -> Plan | None:
-    """`where(x <= limit, value, x)`, which is relu, and its gradient `where(x <= limit, 0, g)`."""
+def unequal(n: Node) -> Plan | None:
+    """`a != b`, which graphs say as `(a == b) ^ True`."""
+    for equal, other in (n.src, n.src[::-1]):
+        equal = _unexpanded(equal)
+        if equal.op is ops.EQ and other.is_const and other.value is True:
+            return Plan(torch.ne, equal.src, broadcasts=True)
+    return None
+
+
+def _scaled(n: Node, readers: Mapping[Node, int]) -> Plan | None:
+    """`a + b * c` for floats."""
+    for product, other in (n.src, n.src[::-1]):
+        product = _unexpanded(product)
+        if product.op is ops.MUL and readers[product] == 1 and n.dtype.is_float:
+            return Plan(torch.addcmul, (other, *product.src), True, overwrites=True)
+    return None
+
+
+def _negative(n: Node, readers: Mapping[Node, int]) -> Plan | None:
+    """The sum of `-x`, as minus the sum of `x`."""
+    op, axes = n.arg
+    (negated,) = n.src
+    if not (op is ops.ADD and negated.op is ops.NEG and n.dtype.is_float and negated.size):
+        return None
+    return Plan(lambda x: x.sum(axes).neg_(), negated.src) if readers[negated] == 1 else None
+
+
+def _threshold(n: Node, readers: Mapping[Node, int]) -> Plan | None:
+    """`where(x <= limit, value, x)`, which is relu, and its gradient `where(x <= limit, 0, g)`.
+
+    The gradient looks at what relu gave, if that is at hand, and not at what relu was given.
+    """
     small, value, other = n.src
     if small.op is not ops.LE or not value.is_const or not n.dtype.is_float:
         return None
@@ -63,6 +98,8 @@ def _threshold(n: Node) -> Plan | None:
     if other is x:
         return Plan(partial(_raised, limit.value, value.value), (x,), overwrites=True)
     if value.value == 0 and not other.is_const:
+        given = node(ops.WHERE, (small, value, x), None, n.dtype, n.shape)
+        x = given if limit.value == 0 and given in readers else x
         return Plan(partial(_passed, limit.value), (other, x), overwrites=True)
     return None
 
@@ -231,11 +268,11 @@ def _windows(x: Node) -> tuple[Node, _Geometry] | None:
     return x, _Geometry(kernel, stride, dilation, padding)
 
 
-def _biased(n: Node, inner: Set[Node]) -> Plan | None:
+def _biased(n: Node, readers: Mapping[Node, int]) -> Plan | None:
     """A convolution (N, C, places...) to which a bias (1, C, ...) is added."""
     convolved, added = n.src
     bias = _unexpanded(added)
-    if n.ndim < 3 or convolved not in inner or bias.shape != _channels(n):
+    if n.ndim < 3 or readers[convolved] > 1 or bias.shape != _channels(n):
         return None
     found = _contraction(convolved)
     if found is None or found.axes != (_roles(found.shape).depth, *_roles(found.shape).kernel):
@@ -268,16 +305,25 @@ def _forward(n: Node, how: _Geometry, roles: _Roles) -> Function:
 
 
 def _filter_gradient(n: Node, how: _Geometry, roles: _Roles) -> Function:
-    like, places = roles.filters_shape(), roles.result_shape()
+    like = roles.filters_shape()
+    backward = _backward(how, roles, (False, True, False))
 
     def gradient(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        _, made, _ = torch.ops.aten.convolution_backward(
-            g.reshape(places), x, x.new_empty(like), None, how.stride, how.padding, how.dilation,
-            False, (0,) * len(how.kernel), roles.groups, (False, True, False),
-        )  # fmt: skip
-        return made.reshape(n.shape)
+        return backward(g, x, x.new_empty(like))[1].reshape(n.shape)
 
     return gradient
+
+
+def _backward(how: _Geometry, roles: _Roles, wanted: tuple[bool, bool, bool]) -> Function:
+    """A function of g, x and w that gives those of their gradients that are wanted.
+
+    Of what has no part in these it wants the shape.
+    """
+    places, like, none = roles.result_shape(), roles.filters_shape(), (0,) * len(how.kernel)
+    return lambda g, x, w: torch.ops.aten.convolution_backward(
+        g.reshape(places), x, w.reshape(like), None, how.stride, how.padding, how.dilation,
+        False, none, roles.groups, wanted,
+    )  # fmt: skip
 
 
 def _image_gradient(n: Node) -> Plan | None:
@@ -326,16 +372,5 @@ def _fits(n: Node, how: _Geometry, roles: _Roles) -> bool:
 
 
 def _image_gradient_of(n: Node, how: _Geometry, roles: _Roles) -> Function:
-    like, places = roles.filters_shape(), roles.result_shape()
-    rest = tuple(
-        extent + 2 * side - gap * (size - 1) - 1 - step * (count - 1)
-        for extent, size, step, gap, side, count in zip(n.shape[2:], *how, places[2:], strict=True)
-    )
-
-    def gradient(w: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        return torch.convolution(
-            g.reshape(places), w.reshape(like), None, how.stride, how.padding, how.dilation, True,
-            rest, roles.groups,
-        )  # fmt: skip
-
-    return gradient
+    backward = _backward(how, roles, (True, False, False))
+    return lambda w, g: backward(g, g.new_empty(n.shape), w)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Callable, Container, Sequence, Set
+from collections.abc import Callable, Container, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import torch
@@ -25,7 +25,7 @@ _OVERWRITES = {
     ops.ADD, ops.SUB, ops.MUL, ops.DIV, ops.WHERE,
 }  # fmt: skip
 _OWN = {*_OVERWRITES, ops.EQ, ops.LT, ops.LE, ops.MAXIMUM, ops.MINIMUM, ops.POW, ops.REDUCE}
-_SOON = 8  # steps that memory waits to be used again
+_SOON = 16  # steps that memory waits to be used again
 _OFTEN = 3  # calls after which a program may be worth compiling
 
 
@@ -52,47 +52,52 @@ class TorchProgram:
     def __init__(self, sinks: Sequence[Node], params: Sequence[Node], device: torch.device) -> None:
         given = dict.fromkeys(params)
         plans: dict[Node, Plan] = {}
-        inner = read_once(sinks, given)
+        readers = count_readers(sinks, given)
 
         def sources(n: Node) -> tuple[Node, ...]:
             if n in given:
                 return ()
             if n not in plans:
-                plans[n] = _plan(n, inner)
+                plans[n] = _plan(n, readers)
             return plans[n].sources
 
         order = [n for n in topological(sinks, sources) if n not in given]
         place = {n: i for i, n in enumerate([*params, *order])}
         last_reader = {source: n for n in order for source in plans[n].sources}
-        viewed = {s for n in order if not _gives_own(n, plans[n]) for s in plans[n].sources}
         kept = {*params, *sinks, *(n for n in order if n.is_const)}
+        idle = _idle_after(order, plans, kept)
         shapes: dict[Node, Shape] = {param: param.shape for param in params}
         self.constants: list[torch.Tensor | None] = []
         self.steps: list[_Step] = []
-        spare = _Spare(self.steps)
+        released: dict[Node, _Step] = {}
+        spare: dict[tuple, list[tuple[Node, int]]] = {}
         for current in order:
+            for source in idle[current]:
+                kind = (shapes[source], source.dtype)
+                spare.setdefault(kind, []).append((source, len(self.steps)))
             function, read, broadcasts, overwrites = plans[current]
             shapes[current] = _shape(current, plans[current], shapes)
             self.constants.append(function(device) if current.is_const else None)
             if current.is_const:
                 continue
+            if not current.src:
+                function = _placed(function, device)
+            elif not broadcasts:
+                missing = [None if shapes[s] == s.shape else s.shape for s in read]
+                function = _expanding(function, missing)
             dead = [s for s in dict.fromkeys(read) if last_reader[s] is current and s not in kept]
             step = _Step(
                 function, tuple(place[s] for s in read), place[current], None,
                 [place[s] for s in dead],
             )  # fmt: skip
+            released |= dict.fromkeys(dead, step)
+            # To write over an array that nobody reads any more is faster than to ask for memory.
+            waiting = spare.get((shapes[current], current.dtype)) if overwrites else None
+            if waiting and waiting[-1][1] >= len(self.steps) - _SOON:
+                over, _ = waiting.pop()
+                released[over].dead.remove(place[over])
+                step = step._replace(out=place[over])
             self.steps.append(step)
-            for source in dead:
-                if source in plans and source not in viewed and _gives_own(source, plans[source]):
-                    spare.add(place[source], (shapes[source], source.dtype))
-            if not current.src:
-                step = step._replace(function=_placed(function, device))
-            elif not broadcasts:
-                missing = [None if shapes[s] == s.shape else s.shape for s in read]
-                step = step._replace(function=_expanding(function, missing))
-            if overwrites:
-                step = step._replace(out=spare.take((shapes[current], current.dtype)))
-            self.steps[-1] = step
         self.sinks = [(place[sink], sink.shape) for sink in sinks]
         self.can_compile = not any(isinstance(plans[n].function, ByNumpy) for n in order)
         self.run: Callable[..., list[torch.Tensor]] = self._interpret
@@ -122,38 +127,39 @@ class TorchProgram:
         return [values[position].expand(shape) for position, shape in self.sinks]
 
 
-class _Spare:
-    """Arrays that nobody reads any more: to write over one is faster than to ask for memory."""
+def _idle_after(
+    order: Sequence[Node], plans: Mapping[Node, Plan], kept: Set[Node]
+) -> dict[Node, list[Node]]:
+    """For each node the arrays it may be written over: they are read no more after it.
 
-    def __init__(self, steps: Sequence[_Step]) -> None:
-        self.steps = steps
-        self.waiting: dict[tuple, list[tuple[int, int]]] = {}
+    An array of which there are views may be written over one step after the last of these is read,
+    for elements that are still to be read may stand elsewhere in a view.
+    """
+    when = {n: 2 * i for i, n in enumerate(order)}  # odd numbers: between two nodes
+    last = dict.fromkeys(kept, 2 * len(order))
+    for n in reversed(order):
+        end = when[n] if _gives_own(n, plans[n]) else last[n] | 1
+        for source in plans[n].sources:
+            last[source] = max(last.get(source, 0), end)
+    idle: dict[Node, list[Node]] = {n: [] for n in order}
+    for n in order:
+        after = (last[n] + 1) // 2
+        if after < len(order) and _gives_own(n, plans[n]):
+            idle[order[after]].append(n)
+    return idle
 
-    def add(self, place: int, kind: tuple) -> None:
-        """An array that the latest step was the last to read."""
-        self.waiting.setdefault(kind, []).append((place, len(self.steps) - 1))
 
-    def take(self, kind: tuple) -> int | None:
-        """The place of an array of this shape and dtype that the latest step may write over."""
-        while waiting := self.waiting.get(kind):
-            place, when = waiting.pop()
-            if when >= len(self.steps) - _SOON:
-                self.steps[when].dead.remove(place)
-                return place
-        return None
-
-
-def _plan(n: Node, inner: Set[Node]) -> Plan:
+def _plan(n: Node, readers: Mapping[Node, int]) -> Plan:
     row = Plan(TORCH[n.op](n), n.src, _broadcasts(n), n.op in _OVERWRITES)
-    return match(n, inner) or by_parts(n) or row
+    return match(n, readers) or by_parts(n) or row
 
 
-def read_once(sinks: Sequence[Node], given: Container[Node]) -> set[Node]:
-    """The nodes that one other reads, and nobody else."""
+def count_readers(sinks: Sequence[Node], given: Container[Node]) -> Counter[Node]:
+    """How many nodes read each; the caller, who gets the sinks, counts as more than one."""
     order = topological(sinks, lambda n: () if n in given else n.src)
     readers = Counter(s for n in order if n not in given for s in dict.fromkeys(n.src))
-    readers.update(sinks)
-    return {n for n, count in readers.items() if count == 1} - {*sinks}
+    readers.update(dict.fromkeys(sinks, 2))
+    return readers
 
 
 def _gives_own(n: Node, plan: Plan) -> bool:
