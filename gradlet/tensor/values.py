@@ -142,9 +142,9 @@ class Values(Draws):
 
 
 def _held(shown: Node) -> Buffer | None:
-    """The buffer that a node stands for, if it is filled and its elements may be looked at."""
+    """The buffer that a node stands for, if it is filled and nothing else is to be done."""
     leaf = shown.src[0] if shown.op in ops.IDENTITIES else shown
-    if leaf.op is not ops.BUFFER or trace.current() is not None:
+    if leaf.op is not ops.BUFFER or _unsettled or trace.current() is not None:
         return None
     buffer: Buffer = leaf.arg
     return None if buffer.memory is None else buffer

@@ -48,7 +48,8 @@ FORGOTTEN = """
 
 
 def printed(program: str) -> str:
-    command = [sys.executable, "-c", textwrap.dedent(program)]
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", heeds + textwrap.dedent(program)]
     made = subprocess.run(command, capture_output=True, text=True)
     return made.stdout + made.stderr
 

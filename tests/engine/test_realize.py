@@ -80,6 +80,7 @@ def test_what_is_held_is_computed_once() -> None:
 
 INTERRUPTED = """
 import os, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.engine.test_realize import Trainer
 trainer = Trainer()
 trainer.step()
@@ -96,7 +97,6 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process")
 def test_what_is_known_is_read_and_what_waits_is_computed_with_the_next_value() -> None:
     w = Tensor([1.0, 2.0], requires_grad=True)
     double = jit(lambda x: x * 2)
@@ -112,6 +112,7 @@ def test_what_is_known_is_read_and_what_waits_is_computed_with_the_next_value() 
         jit(lambda x: x + w.detach().numpy().sum())(known[2])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process")
 def test_an_interrupted_loop_leaves_a_usable_state() -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, timeout=90
