@@ -54,7 +54,7 @@ class _Clustering:
         self.readers: dict[int, list[int]] = {}
         for number, step in enumerate(steps):
             self.origin |= {b: self.origin.get(a, a) for b, a in made_in_place(step).items()}
-            for b in _reads_of(step):
+            for b in step.read:
                 self.readers.setdefault(self.origin.get(b, b), []).append(number)
         self.before: dict[int, set[int]] = {}
         for number, cluster in self.found.items():
@@ -84,7 +84,7 @@ class _Clustering:
 
         What is small is left out there: to read it twice costs nothing, and many may read it.
         """
-        reads = _reads_of(self.steps[number])
+        reads = self.steps[number].read
         near = {self.writer[b] for b in reads if b in self.writer}
         large = {self.origin.get(b, b) for b in reads if 8 * self.bytes[b] > self.cache_bytes}
         beside = {n for b in large for n in self.readers[b] if n < number}
@@ -214,8 +214,3 @@ class _Clustering:
         if cluster.reduces:
             return [cluster]
         return [describe(step, self.steps[step]) for step in cluster.steps]
-
-
-def _reads_of(step: Step) -> tuple[int, ...]:
-    """The buffers that a step reads."""
-    return step.buffers[step.kernel.outputs :]

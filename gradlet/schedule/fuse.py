@@ -51,9 +51,7 @@ def fuse(plan: Schedule, cache_bytes: int, threads: int) -> Schedule:
     """
     found = clusters(plan.steps, plan.buffers, cache_bytes, threads)
     plan, found = recompute(plan, found, cache_bytes)
-    readers: Counter[int] = Counter(plan.sinks)
-    for step in plan.steps:
-        readers.update(step.buffers[step.kernel.outputs :])
+    found, readers = _wanted(plan, found)
     made = []
     for cluster in found:
         if len(cluster.steps) > 1:
@@ -61,6 +59,29 @@ def fuse(plan: Schedule, cache_bytes: int, threads: int) -> Schedule:
         else:
             made.append(plan.steps[cluster.steps[0]])
     return replace(plan, steps=tuple(made))
+
+
+def _wanted(plan: Schedule, found: Sequence[Cluster]) -> tuple[list[Cluster], Counter[int]]:
+    """The clusters without steps that nobody reads, since others make the same again.
+
+    Returns:
+        them, and how many steps and sinks read each buffer.
+    """
+    while True:
+        readers: Counter[int] = Counter(plan.sinks)
+        for cluster in found:
+            for number in cluster.steps:
+                readers.update(plan.steps[number].read)
+        left = []
+        for cluster in found:
+            steps = tuple(
+                n for n in cluster.steps if any(readers[b] for b in plan.steps[n].written)
+            )
+            adds = {number: step for number, step in cluster.adds.items() if number in steps}
+            left.append(replace(cluster, steps=steps, adds=adds))
+        if sum(len(c.steps) for c in left) == sum(len(c.steps) for c in found):
+            return [cluster for cluster in found if cluster.steps], readers
+        found = left
 
 
 @dataclass(frozen=True)
@@ -89,8 +110,8 @@ class _Joining:
         self.ranges = tuple(index.loop(f"g{n}", size) for n, size in enumerate(cluster.extents))
         inside: Counter[int] = Counter()
         for step in self.steps:
-            inside.update(step.buffers[step.kernel.outputs :])
-        written = [b for step in self.steps for b in step.buffers[: step.kernel.outputs]]
+            inside.update(step.read)
+        written = [b for step in self.steps for b in step.written]
         self.kept = [b for b in written if readers[b] > inside[b]]
         self.unused = {b for b in written if readers[b] == 0}
         self.inputs = [b for b in inside if b not in written]

@@ -15,6 +15,16 @@ class Step:
     kernel: Kernel
     buffers: tuple[int, ...]
 
+    @property
+    def written(self) -> tuple[int, ...]:
+        """The buffers that it writes."""
+        return self.buffers[: self.kernel.outputs]
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The buffers that it reads."""
+        return self.buffers[self.kernel.outputs :]
+
 
 @dataclass(frozen=True)
 class Schedule:

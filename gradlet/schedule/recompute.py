@@ -50,7 +50,7 @@ class _Recomputing:
         self.writer: dict[int, int] = {}  # buffer -> the step that can make it again
         for number, step in enumerate(plan.steps):
             if len(step.kernel.nests) == 1:
-                self.writer.update((b, number) for b in _outputs(step))
+                self.writer.update((b, number) for b in step.written)
 
     def bytes(self, b: int) -> int:
         return self.buffers[b].size * self.buffers[b].dtype.itemsize
@@ -96,7 +96,7 @@ class _Recomputing:
         if self.writer[b] in chain:
             return
         step = self.steps[self.writer[b]]
-        for source in step.buffers[step.kernel.outputs :]:
+        for source in step.read:
             large = self.bytes(source) * _SMALLER > self.bytes(goal)
             if large and self.made_in_rows(source, cluster):
                 self.trace(source, goal, cluster, chain, leaves)
@@ -108,7 +108,7 @@ class _Recomputing:
     def with_steps(self, cluster: Cluster, copied: Sequence[int]) -> Cluster | None:
         """The cluster behind copies of some steps, or None if those work on other rows."""
         depth = len(cluster.extents)
-        made = [b for n in copied for b in _outputs(self.steps[n])]
+        made = [b for n in copied for b in self.steps[n].written]
         names = {b: len(self.buffers) + i for i, b in enumerate(made)}
         copies = [_over(self.steps[n], names) for n in copied]
         moved = {n: _over(self.steps[n], names) for n in cluster.steps}
@@ -133,11 +133,6 @@ class _Recomputing:
         for number, step in moved.items():
             self.steps[number] = step
         return replace(joined, steps=(*order, *cluster.steps))
-
-
-def _outputs(step: Step) -> tuple[int, ...]:
-    """The buffers that a step writes."""
-    return step.buffers[: step.kernel.outputs]
 
 
 def _over(step: Step, names: Mapping[int, int]) -> Step:

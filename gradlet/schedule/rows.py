@@ -87,7 +87,7 @@ def describe(number: int, step: Step, sums: bool = False) -> Cluster:
     """
     nests = [nest for nest in step.kernel.nests if isinstance(nest, Nest)]
     assert len(nests) == len(step.kernel.nests), "a kernel is joined once"
-    written = frozenset(step.buffers[: step.kernel.outputs])
+    written = frozenset(step.written)
     if step.kernel.library is not None:  # it has no rows
         touched = frozenset(step.buffers)
         axes_of: dict[int, Axes] = dict.fromkeys(step.buffers, ())

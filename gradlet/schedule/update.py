@@ -55,7 +55,7 @@ def update_in_place(plan: Schedule, wanted: Sequence[Pair]) -> tuple[Schedule, l
 def first_update(plan: Schedule, pairs: Sequence[Pair]) -> int:
     """The first step that changes an array."""
     changed = {plan.sinks[sink] for sink, _ in pairs}
-    return min(n for n, s in enumerate(plan.steps) if changed & {*_written(s)})
+    return min(n for n, s in enumerate(plan.steps) if changed & {*s.written})
 
 
 def _writer(plan: Schedule, output: int, param: int) -> int | None:
@@ -65,13 +65,9 @@ def _writer(plan: Schedule, output: int, param: int) -> int | None:
         return None
     if output < plan.params or new.size * new.dtype.itemsize < _SMALLEST:
         return None
-    writers = [n for n, step in enumerate(plan.steps) if output in _written(step)]
+    writers = [n for n, step in enumerate(plan.steps) if output in step.written]
     readers = [n for n, step in enumerate(plan.steps) if param in step.buffers]
     return writers[0] if len(writers) == 1 and readers and readers[-1] == writers[0] else None
-
-
-def _written(step: Step) -> tuple[int, ...]:
-    return step.buffers[: step.kernel.outputs]
 
 
 def _updated(step: Step, output: int, param: int) -> Step | None:

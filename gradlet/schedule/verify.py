@@ -26,8 +26,8 @@ def verify_schedule(plan: Schedule) -> None:
         verify_kernel(step.kernel)
         where = f"step {number} over buffers {step.buffers}"
         _verify_binding(step, plan, where)
-        outputs = step.buffers[: step.kernel.outputs]
-        for b in step.buffers[step.kernel.outputs :]:
+        outputs = step.written
+        for b in step.read:
             _need(b in written or not plan.buffers[b].size, f"{where} reads {b} unwritten")
         for b in outputs:
             _need(b not in written, f"{where} writes {b}, which is a param or written already")

@@ -279,3 +279,13 @@ def test_illegal_groups(bad: Kernel, says: str) -> None:
 def test_private_arrays_belong_to_groups() -> None:
     with pytest.raises(VerifyError, match="is no output"):
         verify_kernel(Kernel((replace(FIRST, ranges=(G, J)),), (OUT, IN), 1))
+
+
+def test_what_others_make_again_is_not_made_for_nobody() -> None:
+    v, g = leaf(2, 3, 3), leaf(2, 3, 3)
+    turned = v.transpose(1, 2)
+    product = (g.unsqueeze(3) * turned.unsqueeze(1)).sum(2)
+    first = g.unsqueeze(3) * (v @ v).unsqueeze(2) + product.unsqueeze(3) * v.unsqueeze(2)
+    made = plan(first.sum(1).transpose(1, 2) + (product.unsqueeze(3) * turned.unsqueeze(1)).sum(2))
+    read = {b for step in made.steps for b in step.read} | {*made.sinks}
+    assert all(read.intersection(step.written) for step in made.steps)
