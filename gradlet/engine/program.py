@@ -29,6 +29,9 @@ class Capture:
             where what they stand for does.
         buffers: the filled buffers that it reads, in order of first use.
         entries: `order`, described without naming a buffer.
+
+    For gradients, to which every buffer is a leaf, identities and pending buffers stand where they
+    are, and all buffers are among those that it reads.
     """
 
     order: list[Node]
@@ -41,15 +44,22 @@ class Capture:
         return (*self.entries, tuple(self.position[sink] for sink in sinks))
 
     def canonical(self, sinks: Iterable[Node]) -> tuple[list[Node], list[Node]]:
-        """(sinks, params) of the same graph over PARAM nodes in place of buffers."""
+        """(sinks, params) of the same graph over PARAM nodes in place of buffers, without calls."""
         made: list[Node] = []
         params: list[Node] = []
+        called: dict[tuple, list[Node]] = {}
         for current, entry in zip(self.order, self.entries, strict=True):
             if entry[0] is ops.PARAM:
                 params.append(build.param(len(params), current.dtype, current.shape))
                 made.append(params[-1])
+                continue
+            src = tuple([made[i] for i in entry[4:]])
+            if entry[0] is ops.CALL:
+                function, place = current.arg
+                if (function, src) not in called:
+                    called[function, src] = function.inlined(src)
+                made.append(called[function, src][place])
             else:
-                src = tuple(made[i] for i in entry[4:])
                 made.append(node(current.op, src, current.arg, current.dtype, current.shape))
         return [made[self.position[sink]] for sink in sinks], params
 
@@ -57,9 +67,14 @@ class Capture:
 def stand_in(current: Node, device: object, memos: bool = True) -> Node | None:
     """The node whose value `current` has without computing anything, or None if it is its own.
 
+    Args:
+        device: None for gradients, to which each node is its own.
+
     Raises:
         VmapError: it stands for many values, as what `vmap` gives to a function does.
     """
+    if device is None:
+        return None
     memo = current.realized
     if memos and memo is not None and memo.arg.device is device:
         return memo
@@ -72,10 +87,11 @@ def stand_in(current: Node, device: object, memos: bool = True) -> Node | None:
     return None
 
 
-def capture(roots: Iterable[Node], device: object, memos: bool = True) -> Capture:
+def capture(roots: Iterable[Node], device: object = None, memos: bool = True) -> Capture:
     """Walks the graph under `roots` once, stopping at whatever `device` already holds.
 
     Args:
+        device: None stops at every buffer, filled or not, and passes by nothing.
         memos: False stops at filled buffers alone, not at nodes whose value is remembered.
     """
     taken = Capture([], {}, [], [])

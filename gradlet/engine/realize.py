@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from gradlet.engine import trace
 from gradlet.engine.program import Capture, capture
-from gradlet.ir import ops
+from gradlet.ir import functions, ops
 from gradlet.ir.node import Node
 from gradlet.runtime import observe
 from gradlet.runtime.buffer import Buffer, Holder, node_of
@@ -147,6 +147,7 @@ def _remembered(key: tuple, make: Callable[[], Executable]) -> Executable:
 def clear_programs() -> None:
     """Forgets every compiled program, as tests of cold starts want."""
     _programs.clear()
+    functions.forget()
 
 
 def filled(current: Node, device: Device) -> Buffer | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gradlet.base.dtypes import DType
 from gradlet.ir import build, ops
+from gradlet.ir.functions import inlined
 from gradlet.ir.node import Node, node, topological
 from gradlet.ir.ops import Op
 
@@ -50,7 +51,7 @@ class Batch:
             sources = self._sources(current)
             if current in self.made or not any(s in self.made for s in sources):
                 continue
-            if current.op is ops.BUFFER:
+            if current.op is ops.BUFFER or current.op is ops.CALL:
                 self.made[current] = self.made[sources[0]]
             else:
                 given = tuple(self.made.get(s) or self.repeated(s) for s in sources)
@@ -63,6 +64,8 @@ class Batch:
         if current.op is ops.BUFFER:
             contents = self.pending(current)
             return () if contents is None else (contents,)
+        if current.op is ops.CALL:
+            return (build.detach(inlined(current)),)
         return current.src
 
     def repeated(self, x: Node) -> Node:

@@ -326,7 +326,9 @@ def running_positions(x: Node, extreme: Node, axis: int) -> Node:
 
 def detach(x: Node) -> Node:
     """The value of `x`, cut off from its gradient."""
-    return x if x.op is ops.DETACH else node(ops.DETACH, (x,), None, x.dtype, x.shape)
+    if x.op is ops.DETACH or x.op is ops.CALL:
+        return x
+    return node(ops.DETACH, (x,), None, x.dtype, x.shape)
 
 
 def surrogate(value: Node, stand_in: Node) -> Node:

@@ -1,8 +1,9 @@
 """The op table: every operation the graph language knows, with the facts that belong to it.
 
 Tensor programs use the ops from `BUFFER` to `CONSUMED`; that is what users' code builds, gradients
-are written in, and devices that interpret the graph implement. Kernels use the elementwise ops
-on scalars and, for storage and loops, the ops from `RANGE` on.
+are written in, and devices that interpret the graph implement. A CALL stands for such a graph until
+a program is made. Kernels use the elementwise ops on scalars and, for storage and loops, the ops
+from `RANGE` on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Op:
     Attributes:
         name: how it prints.
         kind: `source`, `unary`, `binary`, `ternary`, `movement`, `reduce`, `indexed`, `host`,
-            `identity` (of a tensor program) or `kernel` (of a kernel).
+            `identity`, `call` (of a tensor program) or `kernel` (of a kernel).
         doc: what `arg` holds and what the result is.
         commutative: swapping the two sources changes nothing.
         compares: the result is bool whatever the sources are.
@@ -147,6 +148,9 @@ CUSTOM = Op(
 )
 CONSUMED = Op("CONSUMED", "identity", "x, whose graph backward() has used up")
 
+# A graph that stands elsewhere
+CALL = Op("CALL", "call", "arg: (function, place), that result of it: see `functions.py`")
+
 # Kernels
 RANGE = Op("RANGE", "kernel", "arg: (name, size); a loop counter from 0 to size - 1")
 LOCAL = Op("LOCAL", "kernel", "arg: name; a small array of the kernel's own, in registers or stack")
@@ -164,6 +168,7 @@ PREFIX = Op(
 )
 ACROSS = Op("ACROSS", "kernel", "arg: op; the lanes of a vector reduced to one value")
 
-GRAPH_OPS = [o for o in list(globals().values()) if isinstance(o, Op) and o.kind != "kernel"]
+_OPS = [o for o in list(globals().values()) if isinstance(o, Op)]
+GRAPH_OPS = [o for o in _OPS if o.kind not in ("call", "kernel")]
 MOVEMENT = [o for o in GRAPH_OPS if o.kind == "movement"]
 IDENTITIES = (DETACH, SURROGATE, CUSTOM, CONSUMED)

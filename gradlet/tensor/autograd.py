@@ -7,11 +7,15 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+from gradlet.engine import trace
+from gradlet.engine.program import Capture, capture
 from gradlet.engine.realize import live, value_of
 from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
+from gradlet.ir.functions import Function, known
 from gradlet.ir.node import Node, topological
+from gradlet.runtime.buffer import node_of
 from gradlet.runtime.device import get_device, is_torch_device
 from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
@@ -53,7 +57,8 @@ class Autograd(Hooked):
         cotangent = self._cotangent(gradient, "backward")
         if self.node.op is ops.CONSUMED:
             grad(self.node, cotangent, [self.node.src[0]])  # raises, saying so
-        order = topological([self.node])
+        graph = capture([self.node])
+        order = graph.order
         if any(n.op is ops.PARAM for n in order):
             raise VmapError(
                 "vmap: backward() inside the function would add up the gradients of all examples; "
@@ -64,7 +69,10 @@ class Autograd(Hooked):
         watch = Watch(order)
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
         places = [watch.place.get(cell.node, cell.node) for cell in wanted]
-        cotangents = grad(self.node, cotangent, places, watch)
+        if gradient is None and inputs is None and not watch.place and _plain(order):
+            cotangents = _called(graph, self.node, places)
+        else:
+            cotangents = grad(self.node, cotangent, places, watch)
         pairs = [(c, g) for c, g in zip(wanted, cotangents, strict=True) if g is not None]
         for cell, given in [(cell, _after_hooks(cell, g)) for cell, g in pairs]:
             _accumulate(cell, given)
@@ -234,6 +242,30 @@ class Autograd(Hooked):
 
 
 # Helpers
+
+
+def _plain(order: list[Node]) -> bool:
+    """Whether the gradients of a graph follow from its form, and nothing of it is remembered."""
+    if trace.current() is not None or trace.inlines():
+        return False
+    rules = (ops.CUSTOM, ops.CONSUMED)
+    return not any(n.op in rules or n.realized is not None for n in order)
+
+
+def _called(graph: Capture, root: Node, places: list[Node]) -> list[Node | None]:
+    """`grad` of a root that is 1, from a function that all graphs of this form share."""
+
+    def make() -> tuple[Function, list[int | None]]:
+        (same,), params = graph.canonical([root])
+        wanted = [params[graph.entries[graph.position[place]][1]] for place in places]
+        found = grad(same, build.full_like(same, 1), wanted)
+        results = [g for g in found if g is not None]
+        return Function(results), [None if g is None else results.index(g) for g in found]
+
+    key = (*graph.key([root]), *[graph.position[place] for place in places])
+    function, which = known(key, make)
+    made = function([node_of(buffer) for buffer in graph.buffers])
+    return [None if i is None else made[i] for i in which]
 
 
 def _wants_gradient(leaf: Any) -> bool:

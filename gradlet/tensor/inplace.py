@@ -55,11 +55,15 @@ class InPlace(Autograd):
                 f"assign: a tensor of {self.dtype.name}{list(self.shape)} cannot take "
                 f"{made.dtype.name}{list(made.shape)}; reshape or cast the value first"
             )
+        self._put(made)
+        return self
+
+    def _put(self, made: Node) -> None:
+        """Becomes a leaf that `made`, of its own shape and dtype, will fill."""
         self._refuse_repeated("assign")
         note_overwritten(self)
         self.node = self._leaf_node(made)
         sharing.spread(self)
-        return self
 
     def copy_(self, source: Any) -> Self:
         """Takes the elements of `source`, broadcast, in its own dtype and on its own device."""

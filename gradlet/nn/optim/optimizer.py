@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gradlet.engine import trace
+from gradlet.ir.node import Node
 from gradlet.nn.optim import saved
 from gradlet.nn.optim.groups import ParamGroup, State, as_groups, collect, scalar
+from gradlet.nn.optim.update import Numbers as Numbers
+from gradlet.nn.optim.update import Update
 from gradlet.tensor.tensor import Tensor
 
-Numbers = dict[str, Any]  # the options of a group, as a step reads them: `ParamGroup.now`
 Used = list[tuple[Tensor, State]]  # parameters that have a gradient, and their states
 
 STEPS = {"step": 0.0}  # the counter that most optimisers have
@@ -45,7 +47,9 @@ class Optimizer:
     """What all optimisers share.
 
     An optimiser says how one parameter moves (`_move`), what is computed once for all of a group
-    (`_pace`), and what it remembers (`_new_state`, `counters`).
+    (`_next`, `_pace`), and what it remembers (`_new_state`, `counters`). The first three are
+    functions of their arguments alone: what they build is built once and used in all steps, for
+    all parameters of a shape.
 
     Args:
         params: parameters, models, or lists that mix both, where duplicates count once; or a list
@@ -162,10 +166,11 @@ class Optimizer:
                 for param, state in zip(group.params, group.states, strict=True)
                 if param.grad is not None
             ]
+            update = Update(type(self), self.device, group.now)
             for position, alike in enumerate(self._alike(used)):
-                pace = self._begin(group, alike, f"{number}.{position}", changed)
+                paces = self._begin(update, group, alike, f"{number}.{position}", changed)
                 for param, state in alike:
-                    self._change(group.now, pace, param, state)
+                    update.change(self._change, paces, param, state)
                     changed.append(param)
                     changed += [v for name, v in state.items() if name not in self.counters]
         if changed:
@@ -183,31 +188,40 @@ class Optimizer:
         return list(parted.values())
 
     def _begin(
-        self, group: ParamGroup, alike: Used, place: str, changed: list[Tensor]
-    ) -> tuple[Tensor, ...]:
+        self, update: Update, group: ParamGroup, alike: Used, place: str, changed: list[Tensor]
+    ) -> list[Tensor]:
         """Counts a step of these parameters, and computes what it has for all of them."""
         counts = {name: alike[0][1][name] for name in self.counters}
-        if counts:
-            counts = self._counted(group, alike, counts, self._next(group.now, counts))
-        pace = self._pace(group.now, counts)
-        changed += [*counts.values(), *pace]
-        for i, value in enumerate(pace):  # kept, so that a recorded step stores it too
-            value.requires_grad = False
+        following, made = update.count(self._count, counts)
+        paces = [Tensor._leaf(pace, update.device, requires_grad=False) for pace in made]
+        changed += [*self._counted(group, alike, counts, following), *paces]
+        for i, value in enumerate(paces):  # kept, so that a recorded step stores it too
             self._shared[f"{place}.{i}"] = value
-        return pace
+        return paces
 
-    def _counted(self, group: ParamGroup, alike: Used, old: State, new: State) -> dict[str, Tensor]:
+    def _counted(
+        self, group: ParamGroup, alike: Used, counts: State, following: list[Node]
+    ) -> Iterable[Tensor]:
         """Puts counters one step further, for these parameters and no others that have them."""
-        name = next(iter(old))
-        if len(alike) == sum(state[name] is old[name] for state in group.states):
-            for key, place in old.items():
-                place.assign(new[key])
-            return old
-        for _, state in alike:
-            state.update(new)
-        return new
+        name = next(iter(counts), None)
+        if name and len(alike) < sum(state[name] is counts[name] for state in group.states):
+            counts = {
+                name: Tensor._leaf(value, self.device, requires_grad=False)
+                for name, value in zip(counts, following, strict=True)
+            }
+            for _, state in alike:
+                state.update(counts)
+        else:
+            for place, value in zip(counts.values(), following, strict=True):
+                place._put(value)
+        return counts.values()
 
-    def _change(self, now: Numbers, pace: tuple[Tensor, ...], param: Tensor, state: State) -> None:
+    def _count(self, now: Numbers, counts: State) -> tuple[State, Sequence[Tensor]]:
+        """Counters after a step more, and the paces of the step."""
+        following = self._next(now, counts) if counts else {}
+        return following, self._pace(now, following)
+
+    def _change(self, now: Numbers, paces: Sequence[Tensor], param: Tensor, state: State) -> None:
         """Moves one parameter. Half precision is for storing it, not for computing."""
         value, gradient = param, param.grad
         assert gradient is not None
@@ -215,7 +229,7 @@ class Optimizer:
             value, gradient = param.float(), gradient.float()
         if now.get("maximize"):
             gradient = -gradient
-        param.assign(self._move(now, pace, value, gradient, state).cast(param.dtype))
+        param.assign(self._move(now, paces, value, gradient, state).cast(param.dtype))
 
     # What each optimiser says of itself
 
