@@ -96,6 +96,7 @@ def capture(roots: Iterable[Node], device: object = None, memos: bool = True) ->
     """
     taken = Capture([], {}, [], [])
     position, order, entries = taken.position, taken.order, taken.entries
+    find = position.get
     stack = list(roots)
     stack.reverse()
     while stack:
@@ -108,12 +109,9 @@ def capture(roots: Iterable[Node], device: object = None, memos: bool = True) ->
             other = stand_in(current, device, memos)
             if other is not None:
                 src = (other,)
-        complete = True
-        for source in reversed(src):
-            if source not in position:
-                stack.append(source)
-                complete = False
-        if not complete:
+        places = [*map(find, src)]
+        if None in places:
+            stack.extend([source for source in reversed(src) if source not in position])
             continue
         stack.pop()
         if other is not None:
@@ -125,6 +123,5 @@ def capture(roots: Iterable[Node], device: object = None, memos: bool = True) ->
             entries.append((ops.PARAM, len(taken.buffers), current.dtype, current.shape))
             taken.buffers.append(current.arg)
         else:
-            places = [position[source] for source in src]
             entries.append((op, current.arg, current.dtype, current.shape, *places))
     return taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gradlet.engine import trace
 from gradlet.engine.program import Capture, capture
@@ -121,10 +121,21 @@ def program_for(
     return program, graph, results
 
 
-def program_over(params: Sequence[Node], nodes: Sequence[Node], device: Device) -> Executable:
+def program_over(
+    params: Sequence[Node],
+    nodes: Sequence[Node],
+    device: Device,
+    updates: Sequence[tuple[int, int]] = (),
+) -> Executable:
     """The program that computes `nodes` from PARAM nodes."""
-    key = (device.name, tuple(params), tuple(nodes))
-    return _remembered(key, lambda: compile_program(device, nodes, params))
+    key = (device.name, tuple(params), tuple(nodes), *updates)
+    program = _programs.get(key)
+    if program is None:
+        observe.count("programs compiled")
+        program = _programs[key] = compile_program(device, nodes, params, updates)
+    else:
+        observe.count("programs from memory")
+    return program
 
 
 def _program(
@@ -132,15 +143,12 @@ def _program(
 ) -> Executable:
     """The compiled program of a graph of this form."""
     key = (device.name, graph.key(sinks), *updates)
-    return _remembered(key, lambda: compile_program(device, *graph.canonical(sinks), updates))
-
-
-def _remembered(key: tuple, make: Callable[[], Executable]) -> Executable:
-    """The program that is known under `key`, made now if there is none."""
     program = _programs.get(key)
-    observe.count("programs from memory" if program is not None else "programs compiled")
-    if program is None:
-        program = _programs[key] = make()
+    if program is not None:
+        observe.count("programs from memory")
+        return program
+    made, params = graph.canonical(sinks)
+    program = _programs[key] = program_over(params, made, device, updates)
     return program
 
 

@@ -6,6 +6,7 @@ promotion, friendly messages) is the tensor layer's; here shapes and dtypes must
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from gradlet.base import dtypes
@@ -355,9 +356,14 @@ def apart(x: Node) -> Node:
     return custom(x, (x,), _PassOn())
 
 
-def consumed(x: Node) -> Node:
-    """The value of `x`, whose graph is gone: a gradient that arrives here is an error."""
-    return node(ops.CONSUMED, (x,), None, x.dtype, x.shape)
+def consumed(x: Node, before: Node | None = None) -> Node:
+    """The value of `x`, whose graph is gone: a gradient that arrives here is an error.
+
+    Args:
+        before: another node of this value, which gets it when it is computed.
+    """
+    arg = None if before is None or before is x else weakref.ref(before)
+    return node(ops.CONSUMED, (x,), arg, x.dtype, x.shape)
 
 
 def rebuild(current: Node, src: tuple[Node, ...]) -> Node:

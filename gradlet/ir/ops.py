@@ -146,7 +146,12 @@ CUSTOM = Op(
     "sources (x, y0, y1, ...), arg: a rule; the value x, whose gradient the rule passes on to each "
     "y: rule(g, node) gives a node or None for each",
 )
-CONSUMED = Op("CONSUMED", "identity", "x, whose graph backward() has used up")
+CONSUMED = Op(
+    "CONSUMED",
+    "identity",
+    "x, whose graph backward() has used up; arg: None, or a weak reference to another node of this "
+    "value",
+)
 
 # A graph that stands elsewhere
 CALL = Op("CALL", "call", "arg: (function, place), that result of it: see `functions.py`")

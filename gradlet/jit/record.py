@@ -36,8 +36,8 @@ from gradlet.jit.stand_in import settle, stand_in
 from gradlet.jit.watch import watches
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import Device, Executable, get_device
-from gradlet.tensor.autograd import has_history
 from gradlet.tensor.core import Core
+from gradlet.tensor.leaves import has_history
 from gradlet.tensor.nested import Form, Same, flatten, rebuild
 
 _MISSING = object()

@@ -28,8 +28,8 @@ from gradlet.runtime.buffer import refill, taken
 from gradlet.runtime.device import Device, Executable
 from gradlet.runtime.errors import InterruptedLate
 from gradlet.tensor import sharing
-from gradlet.tensor.autograd import note_overwritten
 from gradlet.tensor.core import Core
+from gradlet.tensor.leaves import note_overwritten
 from gradlet.tensor.nested import Form, Same, rebuild
 from gradlet.tensor.random import next_block
 from gradlet.tensor.tensor import Tensor

@@ -8,8 +8,8 @@ from gradlet.engine import realize as engine
 from gradlet.ir import build, ops
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
-from gradlet.tensor.autograd import has_history
 from gradlet.tensor.core import Core
+from gradlet.tensor.leaves import has_history
 from gradlet.tensor.tensor import Tensor
 from gradlet.tensor.values import realize_all
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-from gradlet.engine import trace
 from gradlet.engine.program import Capture, capture
 from gradlet.engine.realize import live, value_of
 from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
-from gradlet.ir.functions import Function, known
 from gradlet.ir.node import Node, topological
-from gradlet.runtime.buffer import node_of
 from gradlet.runtime.device import get_device, is_torch_device
 from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
 from gradlet.tensor.core import Core, gradients
 from gradlet.tensor.hooks import Hooked, Watch
+from gradlet.tensor.leaves import carriers, leaves_in, refuse_overwritten
+from gradlet.tensor.passes import Pass, repeats
 from gradlet.tensor.values import compute_with_next, realize_all
 
 
@@ -64,20 +62,22 @@ class Autograd(Hooked):
                 "vmap: backward() inside the function would add up the gradients of all examples; "
                 "use grad(f) inside, or backward() outside"
             )
-        leaves = _leaves_in(order)
-        _refuse_overwritten(order, leaves)
+        leaves = leaves_in(order)
+        refuse_overwritten(order, leaves)
         watch = Watch(order)
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
-        places = [watch.place.get(cell.node, cell.node) for cell in wanted]
-        if gradient is None and inputs is None and not watch.place and _plain(order):
-            cotangents = _called(graph, self.node, places)
+        simple = gradient is None and inputs is None and not watch.place
+        backward = Pass(graph, self.node, leaves) if simple and repeats(graph, leaves) else None
+        if backward is not None:
+            cotangents = backward.gradients()
         else:
+            places = [watch.place.get(cell.node, cell.node) for cell in wanted]
             cotangents = grad(self.node, cotangent, places, watch)
         pairs = [(c, g) for c, g in zip(wanted, cotangents, strict=True) if g is not None]
         for cell, given in [(cell, _after_hooks(cell, g)) for cell, g in pairs]:
             _accumulate(cell, given)
         if not retain_graph:
-            self._use_up(order, leaves)
+            self._use_up(graph, leaves, backward)
         return self
 
     def gradient(
@@ -132,15 +132,27 @@ class Autograd(Hooked):
             )
         return build.cast(given, self.dtype)
 
-    def _use_up(self, order: list[Node], leaves: list[Core]) -> None:
+    def _use_up(self, graph: Capture, leaves: list[Core], backward: Pass | None) -> None:
         """Marks `self`, and what live tensors show on the way to trained leaves, as consumed."""
-        trained = {leaf.node for leaf in leaves if leaf.requires_grad}
-        reach = _carriers(order, trained) if trained else set()
-        reach.add(self.node)
-        for holder in live():
-            if holder.node in reach and holder.node.op is not ops.BUFFER:
-                holder.node = build.consumed(holder.node)
-                compute_with_next(holder)  # type: ignore[arg-type]
+        shown = [
+            (holder, graph.position[holder.node])
+            for holder in live()
+            if holder.node in graph.position and holder.node.op not in (ops.BUFFER, ops.CONST)
+        ]
+        if backward is not None:
+            reach = backward.form.reach
+            values = backward.values([place for _, place in shown if place in reach])
+        else:
+            trained = {leaf.node for leaf in leaves if leaf.requires_grad}
+            ways = carriers(graph.order, trained) if trained else set()
+            reach = frozenset(graph.position[n] for n in {*ways, self.node})
+            values = {place: graph.order[place] for _, place in shown}
+        for holder, place in shown:
+            if place in reach:
+                holder.node = build.consumed(values[place], holder.node)
+            elif backward is None:
+                continue  # the graph is still there, and whoever computes it finds the holder
+            compute_with_next(holder)  # type: ignore[arg-type]
 
     # Where gradients flow
 
@@ -244,66 +256,6 @@ class Autograd(Hooked):
 # Helpers
 
 
-def _plain(order: list[Node]) -> bool:
-    """Whether the gradients of a graph follow from its form, and nothing of it is remembered."""
-    if trace.current() is not None or trace.inlines():
-        return False
-    rules = (ops.CUSTOM, ops.CONSUMED)
-    return not any(n.op in rules or n.realized is not None for n in order)
-
-
-def _called(graph: Capture, root: Node, places: list[Node]) -> list[Node | None]:
-    """`grad` of a root that is 1, from a function that all graphs of this form share."""
-
-    def make() -> tuple[Function, list[int | None]]:
-        (same,), params = graph.canonical([root])
-        wanted = [params[graph.entries[graph.position[place]][1]] for place in places]
-        found = grad(same, build.full_like(same, 1), wanted)
-        results = [g for g in found if g is not None]
-        return Function(results), [None if g is None else results.index(g) for g in found]
-
-    key = (*graph.key([root]), *[graph.position[place] for place in places])
-    function, which = known(key, make)
-    made = function([node_of(buffer) for buffer in graph.buffers])
-    return [None if i is None else made[i] for i in which]
-
-
-def _wants_gradient(leaf: Any) -> bool:
-    """True unless it says no; for an 8-bit float, which is for storage, if it says yes."""
-    wish = getattr(leaf, "requires_grad", None)
-    return bool(wish) if leaf.node.dtype.is_storage else wish is not False
-
-
-# What trained leaves held before they were written to.
-_overwritten: weakref.WeakSet[Node] = weakref.WeakSet()
-
-
-def note_overwritten(leaf: Core) -> None:
-    """Says that a tensor is about to hold something else."""
-    if leaf.requires_grad and leaf.node.op is ops.BUFFER:
-        _overwritten.add(leaf.node)
-
-
-def _refuse_overwritten(order: list[Node], leaves: list[Core]) -> None:
-    """Raises if a gradient would go to what a trained leaf no longer holds."""
-    gone = {n for n in order if n.op is ops.BUFFER and n in _overwritten}
-    gone -= {leaf.node for leaf in leaves}  # a recording that failed has put it back
-    if gone and order[-1] in _carriers(order, gone):
-        shapes = ", ".join(sorted({str(n.shape) for n in gone}))
-        raise GradientError(
-            f"backward: this was computed from a tensor of shape {shapes} with requires_grad=True "
-            "that has been written to since, by an optimiser's step perhaps. Call backward() "
-            "before that, or compute it again."
-        )
-
-
-def _leaves_in(order: list[Node]) -> list[Any]:
-    """Live tensors that are float leaves of a graph and want a gradient, in the graph's order."""
-    place = {n: i for i, n in enumerate(order) if n.op is ops.BUFFER and n.dtype.is_float}
-    leaves = [holder for holder in live() if holder.node in place and _wants_gradient(holder)]
-    return sorted(leaves, key=lambda leaf: place[leaf.node])
-
-
 def _wanted(inputs: Any) -> list[Any]:
     """The tensors that are to have a gradient, each once."""
     given = [inputs] if isinstance(inputs, Core) else list(inputs)
@@ -313,39 +265,6 @@ def _wanted(inputs: Any) -> list[Any]:
                 f"backward: inputs are float tensors without requires_grad=False, not {cell!r}"
             )
     return list({id(cell): cell for cell in given}.values())
-
-
-def _carriers(order: list[Node], sources: set[Node]) -> set[Node]:
-    """The nodes through which a gradient flows to any of `sources`."""
-    found = set(sources)
-    for current in order:
-        if current.op is ops.DETACH or not current.dtype.is_float:
-            continue
-        if any(source in found for source in current.src):
-            found.add(current)
-    return found
-
-
-def has_history(made: Node) -> bool:
-    """Whether a gradient could flow through `made`, a result of operations, to a live leaf."""
-    return made.op is not ops.BUFFER and reaches_a_leaf(made)
-
-
-def reaches_a_leaf(made: Node, other_than: Node | None = None) -> bool:
-    """Whether a gradient could flow through `made` to a live leaf."""
-    order = topological([made])
-    leaves = {leaf.node for leaf in _leaves_in(order) if leaf.node is not other_than}
-    # What a transformation gives to a function, and custom gradients, lead to leaves of others.
-    leaves |= {n for n in order if n.op in (ops.PARAM, ops.CUSTOM) and n.dtype.is_float}
-    return bool(leaves) and made in _carriers(order, leaves)
-
-
-def reaches_a_trained_leaf(made: Node) -> bool:
-    """Whether a gradient could flow through operations to a live leaf with requires_grad=True."""
-    if made.op is ops.BUFFER:
-        return False
-    order = topological([made])
-    return made in _carriers(order, {leaf.node for leaf in _leaves_in(order) if leaf.requires_grad})
 
 
 def _accumulate(leaf: Core, given: Node) -> None:

@@ -120,6 +120,8 @@ class Elementwise(Arithmetic):
 
     def _choose(self, a: Node, b: Node) -> Self:
         condition = nonzero(self.node)
+        if condition.shape == a.shape:
+            return self._result(build.where(condition, a, b))
         shape = broadcast_shape((condition.shape, a.shape), "where")
         parts = (build.expand(part, shape) for part in (condition, a, b))
         return self._result(build.where(*parts))

@@ -16,8 +16,9 @@ from gradlet.ir.node import Node
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor import sharing
-from gradlet.tensor.autograd import Autograd, note_overwritten, reaches_a_leaf
+from gradlet.tensor.autograd import Autograd
 from gradlet.tensor.core import Core, Scalar, broadcast_shape
+from gradlet.tensor.leaves import note_overwritten, reaches_a_leaf
 from gradlet.tensor.random import FLOAT_BITS
 
 

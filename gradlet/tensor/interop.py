@@ -16,9 +16,9 @@ from gradlet.runtime import foreign
 from gradlet.runtime.buffer import Buffer
 from gradlet.runtime.device import Device, get_device
 from gradlet.tensor import sharing
-from gradlet.tensor.autograd import reaches_a_trained_leaf
 from gradlet.tensor.core import Core, as_array
 from gradlet.tensor.inplace import InPlace
+from gradlet.tensor.leaves import reaches_a_trained_leaf
 from gradlet.tensor.values import realize_all
 
 _OF_SHAPES = (np.shape, np.ndim, np.size)  # functions of NumPy that need no elements

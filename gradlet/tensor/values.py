@@ -168,9 +168,15 @@ def realize_all(tensors: tuple[Core, ...] | list[Core]) -> None:
 def _let_go(tensor: Core) -> None:
     """Forgets the graph of a computed tensor where no gradient will ask for it."""
     current = tensor.node
+    if current.op is ops.BUFFER:
+        return
     if current.op is ops.CONSUMED:
-        tensor.node = build.consumed(_stored(current, tensor.device))
-    elif not current.dtype.is_float and current.op is not ops.BUFFER:
+        stored = _stored(current, tensor.device)
+        before = None if current.arg is None else current.arg()
+        if before is not None and before.realized is None:
+            before.realized = stored
+        tensor.node = build.consumed(stored)
+    elif not current.dtype.is_float:
         tensor.node = _stored(current, tensor.device)
 
 

@@ -216,12 +216,12 @@ class Optimizer:
                 place._put(value)
         return counts.values()
 
-    def _count(self, now: Numbers, counts: State) -> tuple[State, Sequence[Tensor]]:
+    def _count(self, now: Numbers, counts: State) -> tuple[State, tuple[Tensor, ...]]:
         """Counters after a step more, and the paces of the step."""
         following = self._next(now, counts) if counts else {}
         return following, self._pace(now, following)
 
-    def _change(self, now: Numbers, paces: Sequence[Tensor], param: Tensor, state: State) -> None:
+    def _change(self, now: Numbers, paces: tuple[Tensor, ...], param: Tensor, state: State) -> None:
         """Moves one parameter. Half precision is for storing it, not for computing."""
         value, gradient = param, param.grad
         assert gradient is not None

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from gradlet.base.dtypes import current_float
 from gradlet.engine import trace
 from gradlet.engine.program import capture
 from gradlet.ir.functions import Function, known
@@ -24,10 +25,10 @@ Numbers = dict[str, Any]  # the options of a group, as a step reads them: `Param
 _NOTHING = object()  # the memory of stand-ins, which nobody reads
 
 # What an optimiser computes once for many parameters, after a step more: counters and paces.
-Counting = Callable[[Numbers, State], tuple[State, Sequence[Tensor]]]
+Counting = Callable[[Numbers, State], tuple[State, tuple[Tensor, ...]]]
 
 # How it moves a parameter, given its paces, and what it remembers of it.
-Change = Callable[[Numbers, Sequence[Tensor], Tensor, State], None]
+Change = Callable[[Numbers, tuple[Tensor, ...], Tensor, State], None]
 
 
 class Update:
@@ -39,10 +40,11 @@ class Update:
     """
 
     def __init__(self, kind: type, device: str, now: Numbers) -> None:
-        self.device, self.now = device, now
+        self.kind, self.device, self.now = kind, device, now
         parts = list(_parts(now))
         self.tensors = [part for part in parts if isinstance(part, Tensor)]
-        self.key = (kind, device, *["" if isinstance(p, Tensor) else repr(p) for p in parts])
+        numbers = ["" if isinstance(part, Tensor) else repr(part) for part in parts]
+        self.key = (kind, device, current_float(), *numbers)
 
     def count(self, count: Counting, counts: State) -> tuple[list[Node], list[Node]]:
         """The next values of counters, and the paces of the step."""
@@ -62,7 +64,7 @@ class Update:
 
         def traced(twins: Iterator[Tensor]) -> tuple[list[Tensor], list[str]]:
             now = self._now(twins)
-            own = [next(twins) for _ in paces]
+            own = tuple([next(twins) for _ in paces])
             twin, twin.grad = next(twins), next(twins)
             after = dict(zip(state, twins, strict=True))
             before = {name: cell.node for name, cell in after.items()}
@@ -112,7 +114,7 @@ class Update:
         places = {id(buffer): place for place, buffer in enumerate(buffers)}
         if not all(id(buffer) in places for buffer in graph.buffers):
             raise ValueError(
-                f"{self.key[0].__name__}.step: a parameter's move reads a tensor that is not among "
+                f"{self.kind.__name__}.step: a parameter's move reads a tensor that is not among "
                 "its arguments, and would read the same one in all steps; keep it in the state"
             )
         return Function(sinks), [places[id(buffer)] for buffer in graph.buffers], names

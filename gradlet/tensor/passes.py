@@ -1,0 +1,87 @@
+"""Backward passes through graphs of one form, which differ in nothing but their buffers.
+
+The gradients are built once for a form, as a function of the buffers; so are the values that a pass
+uses up. A step of training then calls both: see `ir/functions.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gradlet.engine import trace
+from gradlet.engine.program import Capture
+from gradlet.grad.vjp import grad
+from gradlet.ir import build, ops
+from gradlet.ir.functions import Function, known
+from gradlet.ir.node import Node
+from gradlet.runtime.buffer import node_of
+from gradlet.tensor.core import Core
+from gradlet.tensor.leaves import carriers
+
+# Gradients through these follow from more than the form of a graph.
+_OTHERWISE = (ops.CUSTOM, ops.CONSUMED)
+
+
+@dataclass(eq=False)
+class Form:
+    """What all passes of a form have in common.
+
+    Attributes:
+        gradients: the function of all gradients.
+        results: for each leaf which of its results it gets, or None.
+        reach: where in the order of nodes those are that lead to trained leaves.
+    """
+
+    gradients: Function
+    results: list[int | None]
+    reach: frozenset[int]
+
+
+class Pass:
+    """A backward pass from `root`, the last node of a graph of which nothing is remembered."""
+
+    def __init__(self, graph: Capture, root: Node, leaves: Sequence[Core]) -> None:
+        self.graph = graph
+        self.buffers = [node_of(buffer) for buffer in graph.buffers]
+        places = [graph.position[leaf.node] for leaf in leaves]
+        trained = [place for leaf, place in zip(leaves, places, strict=True) if leaf.requires_grad]
+        key = (graph.key([root]), *places, None, *trained)
+        self.form: Form = known(key, lambda: _form(graph, root, places, trained))
+
+    def gradients(self) -> list[Node | None]:
+        """d(root)/d(leaf) for each leaf, or None where the root does not depend on it."""
+        made = self.form.gradients(self.buffers)
+        return [None if i is None else made[i] for i in self.form.results]
+
+    def values(self, places: Sequence[int]) -> dict[int, Node]:
+        """The values of some nodes, by their place, without the graph that leads to them."""
+        graph = self.graph
+        chosen = sorted(set(places))
+
+        def make() -> Function:
+            return Function(graph.canonical([graph.order[place] for place in chosen])[0])
+
+        function = known((self.form, *chosen), make)
+        return dict(zip(chosen, function(self.buffers), strict=True))
+
+
+def repeats(graph: Capture, leaves: Sequence[Core]) -> bool:
+    """Whether a pass depends on nothing but the form of a graph."""
+    if trace.current() is not None or trace.inlines():
+        return False  # done once, and looked into
+    if any(leaf.hooks is not None for leaf in leaves):
+        return False
+    return not any(n.op in _OTHERWISE or n.realized is not None for n in graph.order)
+
+
+def _form(graph: Capture, root: Node, places: Sequence[int], trained: Sequence[int]) -> Form:
+    (same,), params = graph.canonical([root])
+    found = grad(same, build.full_like(same, 1), [params[graph.entries[p][1]] for p in places])
+    results = [g for g in found if g is not None]
+    reach = carriers(graph.order, {graph.order[place] for place in trained}) if trained else set()
+    return Form(
+        Function(results),
+        [None if g is None else results.index(g) for g in found],
+        frozenset(graph.position[n] for n in {*reach, root}),
+    )
