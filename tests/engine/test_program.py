@@ -6,7 +6,8 @@ import numpy as np
 
 from gradlet import Tensor
 from gradlet.engine.program import Capture, capture
-from gradlet.ir import ops
+from gradlet.ir import build, ops
+from gradlet.ir.functions import Function
 from gradlet.runtime.device import get_device
 from tests.graphs import leaf
 
@@ -61,3 +62,30 @@ def test_canonical_graphs_name_no_buffer() -> None:
     (sink,), params = found.canonical([x.node])
     assert sink.op is ops.MUL and [p.op for p in params] == [ops.PARAM]
     assert (sink.dtype, sink.shape) == (x.dtype, x.shape)
+
+
+def test_canonical_graphs_have_no_calls() -> None:
+    x, y = leaf(2), leaf(2)
+    a, b = (build.param(i, x.dtype, (2,)) for i in range(2))
+    function = Function([build.sub(a, b), build.mul(a, b)])
+    calls = function([y.node, x.node])
+    sum_ = build.add(*calls)
+    found = capture([sum_], NUMPY)
+    (sink,), (p, q) = found.canonical([sum_])
+    assert sink is build.add(build.sub(p, q), build.mul(p, q))
+    assert found.buffers == [y.node.arg, x.node.arg]
+
+
+def test_calls_of_other_functions_have_another_key() -> None:
+    a = build.param(0, leaf(2).dtype, (2,))
+    functions = Function([build.neg(a)]), Function([build.mul(a, a)])
+    keys = [capture(f([leaf(2).node]), NUMPY).entries[-1] for f in (*functions, functions[0])]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_to_gradients_every_buffer_is_a_leaf_and_identities_are_nodes() -> None:
+    pending = Tensor.ones(2, device="numpy")
+    x = (pending * 2.0).detach() * 3.0
+    found = capture([x.node])
+    assert ops.DETACH in {n.op for n in found.order}
+    assert found.buffers == [pending.node.arg]
