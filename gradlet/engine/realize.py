@@ -35,7 +35,8 @@ def live() -> list[Holder]:
             return [holder for r in references if (holder := r()) is not None]
 
 
-_programs: dict[tuple, Executable] = {}
+_programs: dict[tuple, Executable] = {}  # by the form of a graph
+_compiled: dict[tuple, Executable] = {}  # by the graph over PARAM nodes, which forms may share
 
 
 def compile_program(
@@ -129,12 +130,10 @@ def program_over(
 ) -> Executable:
     """The program that computes `nodes` from PARAM nodes."""
     key = (device.name, tuple(params), tuple(nodes), *updates)
-    program = _programs.get(key)
+    program = _compiled.get(key)
+    observe.count("programs from memory" if program is not None else "programs compiled")
     if program is None:
-        observe.count("programs compiled")
-        program = _programs[key] = compile_program(device, nodes, params, updates)
-    else:
-        observe.count("programs from memory")
+        program = _compiled[key] = compile_program(device, nodes, params, updates)
     return program
 
 
@@ -155,6 +154,7 @@ def _program(
 def clear_programs() -> None:
     """Forgets every compiled program, as tests of cold starts want."""
     _programs.clear()
+    _compiled.clear()
     functions.forget()
 
 
