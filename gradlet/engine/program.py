@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from gradlet.engine import trace
 from gradlet.ir import build, ops
@@ -45,9 +46,8 @@ class Capture:
 
     def canonical(self, sinks: Iterable[Node]) -> tuple[list[Node], list[Node]]:
         """(sinks, params) of the same graph over PARAM nodes in place of buffers, without calls."""
-        made: list[Node] = []
+        made: list[Any] = []  # nodes, and for a CALL a list of them
         params: list[Node] = []
-        called: dict[tuple, list[Node]] = {}
         for current, entry in zip(self.order, self.entries, strict=True):
             if entry[0] is ops.PARAM:
                 params.append(build.param(len(params), current.dtype, current.shape))
@@ -55,10 +55,9 @@ class Capture:
                 continue
             src = tuple([made[i] for i in entry[4:]])
             if entry[0] is ops.CALL:
-                function, place = current.arg
-                if (function, src) not in called:
-                    called[function, src] = function.inlined(src)
-                made.append(called[function, src][place])
+                made.append(current.arg.inlined(src))
+            elif entry[0] is ops.RESULT:
+                made.append(src[0][current.arg])
             else:
                 made.append(node(current.op, src, current.arg, current.dtype, current.shape))
         return [made[self.position[sink]] for sink in sinks], params

@@ -51,7 +51,7 @@ class Batch:
             sources = self._sources(current)
             if current in self.made or not any(s in self.made for s in sources):
                 continue
-            if current.op is ops.BUFFER or current.op is ops.CALL:
+            if current.op is ops.BUFFER or current.op is ops.RESULT:
                 self.made[current] = self.made[sources[0]]
             else:
                 given = tuple(self.made.get(s) or self.repeated(s) for s in sources)
@@ -64,7 +64,7 @@ class Batch:
         if current.op is ops.BUFFER:
             contents = self.pending(current)
             return () if contents is None else (contents,)
-        if current.op is ops.CALL:
+        if current.op is ops.RESULT:
             return (build.detach(inlined(current)),)
         return current.src
 

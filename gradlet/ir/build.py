@@ -327,7 +327,7 @@ def running_positions(x: Node, extreme: Node, axis: int) -> Node:
 
 def detach(x: Node) -> Node:
     """The value of `x`, cut off from its gradient."""
-    if x.op is ops.DETACH or x.op is ops.CALL:
+    if x.op is ops.DETACH or x.op is ops.RESULT:
         return x
     return node(ops.DETACH, (x,), None, x.dtype, x.shape)
 

@@ -1,9 +1,9 @@
 """Functions: graphs that are written once and called wherever the same would be built again.
 
-The gradients of a loss and an optimiser's update of a parameter are the same graphs in each step of
-training, over other buffers. A CALL node stands for one result of such a graph, so that a step
-makes a few nodes in place of hundreds; `inlined` puts the graph in its place when a program is
-compiled, and nothing behind that knows of calls.
+The gradients of a loss and an optimiser's move of a parameter are the same graphs in each step of
+training, over other buffers. A CALL node stands for all results of such a graph, and a RESULT node
+for one of them, so that a step makes a few nodes in place of hundreds. `inlined` puts the graph in
+their place when a program is compiled, and nothing behind that knows of calls.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradlet.base import dtypes
 from gradlet.ir import ops
 from gradlet.ir.node import Node, node, rewrite, with_sources
 
@@ -23,22 +24,21 @@ class Function:
             argument `i`.
     """
 
-    __slots__ = ("results", "_places")
+    __slots__ = ("results",)
 
     def __init__(self, results: Sequence[Node]) -> None:
         self.results = list(results)
-        self._places = [(self, place) for place in range(len(results))]
 
     def __call__(self, arguments: Sequence[Node]) -> list[Node]:
-        """A CALL node for each result, through which no gradient flows."""
-        src = tuple(arguments)
+        """A RESULT node for each result, through which no gradient flows."""
+        call = (node(ops.CALL, tuple(arguments), self, dtypes.float32, ()),)
         return [
-            node(ops.CALL, src, place, result.dtype, result.shape)
-            for place, result in zip(self._places, self.results, strict=True)
+            node(ops.RESULT, call, place, result.dtype, result.shape)
+            for place, result in enumerate(self.results)
         ]
 
     def inlined(self, arguments: Sequence[Node]) -> list[Node]:
-        """The graphs that its CALL nodes stand for, without identities."""
+        """The graphs that the RESULT nodes stand for, without identities."""
 
         def rule(current: Node, src: tuple[Node, ...]) -> Node:
             if current.op is ops.PARAM:
@@ -48,11 +48,11 @@ class Function:
         return rewrite(self.results, rule)
 
 
-def inlined(call: Node) -> Node:
-    """The graph that a CALL node stands for."""
-    function, place = call.arg
-    results: list[Node] = function.inlined(call.src)
-    return results[place]
+def inlined(result: Node) -> Node:
+    """The graph that a RESULT node stands for."""
+    (call,) = result.src
+    graphs: list[Node] = call.arg.inlined(call.src)
+    return graphs[result.arg]
 
 
 _known: dict[tuple, Any] = {}

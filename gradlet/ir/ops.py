@@ -1,7 +1,7 @@
 """The op table: every operation the graph language knows, with the facts that belong to it.
 
 Tensor programs use the ops from `BUFFER` to `CONSUMED`; that is what users' code builds, gradients
-are written in, and devices that interpret the graph implement. A CALL stands for such a graph until
+are written in, and devices that interpret the graph implement. Calls stand for such graphs until
 a program is made. Kernels use the elementwise ops on scalars and, for storage and loops, the ops
 from `RANGE` on.
 """
@@ -153,8 +153,9 @@ CONSUMED = Op(
     "value",
 )
 
-# A graph that stands elsewhere
-CALL = Op("CALL", "call", "arg: (function, place), that result of it: see `functions.py`")
+# Graphs that stand elsewhere
+CALL = Op("CALL", "call", "arg: a function; all results of it for its sources: see `functions.py`")
+RESULT = Op("RESULT", "call", "arg: which one of the results of its source, a CALL")
 
 # Kernels
 RANGE = Op("RANGE", "kernel", "arg: (name, size); a loop counter from 0 to size - 1")

@@ -21,8 +21,9 @@ def test_a_call_stands_for_the_graph_over_its_arguments() -> None:
     x, y = (build.param(i, F32, (2,)) for i in (7, 8))
     function = Function([build.mul(build.add(a, b), b), build.add(a, b)])
     first, second = function([x, y])
-    assert [n.op for n in (first, second)] == [ops.CALL, ops.CALL]
+    assert [n.op for n in (first, second)] == [ops.RESULT, ops.RESULT]
     assert first.shape == (2,) and first.dtype is F32
+    assert first.src == second.src and first.src[0].src == (x, y)
     assert inlined(first) is build.mul(build.add(x, y), y)
     assert inlined(second) is build.add(x, y)
     assert function([x, y])[0] is first and function([y, x])[0] is not first
