@@ -5,7 +5,8 @@ core, operators, arithmetic, elementwise, trigonometry, special, formulas, activ
 padding, arrange, rearrange, reduce, indexing, scatter, selecting, contraction, einsum, convolution,
 pooling, adaptive, unpooling, resampling, grids, creation, random, functional, losses, sequences,
 attention, statistics, order, counting, linalg, fft, products, layouts, names, draws, values, hooks,
-autograd, inplace, interop, tensor. What views have to do with each other stands in `sharing`.
+autograd, inplace, interop, tensor. What views have to do with each other stands in `sharing`, which
+tensors gradients reach in `leaves`, and what backward passes have in common in `passes`.
 """
 
 from __future__ import annotations
