@@ -72,7 +72,10 @@ def repeats(graph: Capture, leaves: Sequence[Core]) -> bool:
         return False  # done once, and looked into
     if any(leaf.hooks is not None for leaf in leaves):
         return False
-    return not any(n.op in _OTHERWISE or n.realized is not None for n in graph.order)
+    return not any(
+        n.op in _OTHERWISE or (n.realized is not None and n.op is not ops.CONST)
+        for n in graph.order
+    )
 
 
 def _form(graph: Capture, root: Node, places: Sequence[int], trained: Sequence[int]) -> Form:

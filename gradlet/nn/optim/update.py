@@ -109,7 +109,7 @@ class Update:
         with contextlib.nullcontext() if nested else trace.recording(rehearsal=True):
             results, names = traced(iter(twins))
         nodes = [cell.node for cell in results]
-        graph = capture(nodes, home)
+        graph = capture(nodes, home, memos=False)
         sinks, _ = graph.canonical(nodes)
         places = {id(buffer): place for place, buffer in enumerate(buffers)}
         if not all(id(buffer) in places for buffer in graph.buffers):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from gradlet import Tensor, nn
+from gradlet.base import dtypes
 from gradlet.engine.realize import clear_programs
 from gradlet.engine.trace import JitError
+from gradlet.ir import build
 from gradlet.nn.optim.optimizer import Optimizer
 
 
@@ -85,6 +87,14 @@ def test_a_move_that_looks_at_values_is_refused() -> None:
 
     with pytest.raises(JitError, match="a value is needed"):
         step(Looker([Tensor([1.0])]))
+
+
+def test_constants_that_somebody_has_computed_are_no_other_tensors() -> None:
+    opt = Halving([Tensor([1.0, 2.0])])
+    zeros = build.const(0.0, dtypes.float32, (2,))  # as which weight_decay=0.0 is multiplied
+    computed = Tensor.from_node(zeros, "cpu").realize()
+    step(opt)
+    assert opt.params[0].tolist() == [0.0, 0.0] and computed.tolist() == [0.0, 0.0]
 
 
 def test_state_that_begins_later_is_kept() -> None:
