@@ -66,10 +66,9 @@ def test_both_begin_with_numbers_of_the_same_spread() -> None:
     ours = nn.state.get_state_dict(example.ConvNet(28))
     for name, theirs in torch_mnist.ConvNet(28).state_dict().items():
         mine, wanted = ours[name].numpy(), theirs.numpy()
-        if mine.size >= 288:  # enough of them to tell one bound from another
+        if mine.size >= 288:  # enough of them to come close to their bound
             assert np.abs(mine).max() == pytest.approx(np.abs(wanted).max(), rel=0.05), name
-            assert mine.std() == pytest.approx(wanted.std(), rel=0.1), name
-        elif "norm" in name or np.ptp(wanted) == 0:
+        elif np.ptp(wanted) == 0:
             assert (mine == wanted).all(), name
 
 
@@ -99,7 +98,7 @@ def test_both_train_with_the_same_rates_and_reach_the_same_losses(
     torch_mnist.train(theirs, torch.tensor(x), torch.tensor(y), options, histories[1])
     assert len(rates[0]) == 21
     assert np.allclose(*rates, rtol=1e-6, atol=0)
-    assert np.allclose(*histories, rtol=0, atol=5e-3)
+    assert np.allclose(*histories, rtol=0, atol=1e-5)
     assert histories[0][0][0] > 10 * histories[0][-1][0]
 
 
