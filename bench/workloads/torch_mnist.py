@@ -22,7 +22,7 @@ from matplotlib import pyplot
 from torch import Tensor, nn
 
 NAMES = ["top", "trousers", "jumper", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
-History = list[tuple[float, float]]  # loss and accuracy of each step
+History = list[list[float]]  # loss and accuracy of each step
 
 
 def read(file: Path, header: int) -> np.ndarray:
@@ -77,11 +77,11 @@ def train(model: ConvNet, x: Tensor, y: Tensor, options: Any, history: History) 
             opt.zero_grad()
             schedule.step()
             right = scores.argmax(1) == labels
-            history.append((loss.item(), right.float().mean().item()))
-            passed = time.perf_counter() - begin
-            if passed > spoke + 10 or len(history) == total:
-                spoke, (mean, share) = passed, np.mean(history[-50:], axis=0)
-                speed, left = len(history) / passed, total - len(history)
+            history.append([loss.item(), right.float().mean().item()])
+            passed, left = time.perf_counter() - begin, total - len(history)
+            if passed > spoke + 10 or not left:
+                spoke, speed = passed, len(history) / passed
+                mean, share = np.mean(history[-50:], axis=0)
                 line = f"epoch {epoch}/{options.epochs}  loss {mean:.3f}  accuracy {share:.1%}  "
                 line += f"{speed * options.batch:,.0f} images/s  {left / speed:.0f} s left"
                 print(line, flush=True)
@@ -100,13 +100,12 @@ def draw(history: History, x: np.ndarray, y: np.ndarray, said: np.ndarray) -> An
     curves, grid = figure.subfigures(1, 2, width_ratios=(1, 1.45))
     curves.suptitle(f"{(said == y).mean():.2%} of {len(y):,} test images are right")
     for number, axes in enumerate(curves.subplots(2, 1, sharex=True)):
-        values = [step[number] for step in history]
+        values = [pair[number] for pair in history]
         axes.plot(values, alpha=0.25, linewidth=0.8)
         axes.plot([np.mean(values[max(0, i - 49) : i + 1]) for i in range(len(values))], "C0")
         axes.set(xlabel="step", ylabel=f"training {('loss', 'accuracy')[number]}")
     grid.suptitle("test images and what the network says; in red: says (is)")
-    chosen = np.random.default_rng(0).permutation(len(x))[:40]
-    for axes, i in zip(grid.subplots(5, 8).flat, chosen, strict=False):
+    for i, axes in zip(range(len(x)), grid.subplots(5, 8).flat, strict=False):
         right = said[i] == y[i]
         title = NAMES[said[i]] if right else f"{NAMES[said[i]]} ({NAMES[y[i]]})"
         axes.imshow(x[i, 0], cmap="gray_r")
