@@ -31,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(cache.cleanup)
     os.environ["GRADLET_CACHE"] = cache.name
     os.environ["GRADLET_VERIFY"] = "1"
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are for all of the processes
+        os.environ.setdefault("GRADLET_THREADS", "2")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 

@@ -2,8 +2,7 @@
 
 An index expression is a scalar node of dtype `index`, built by `index.py`: a sum of terms
 `coefficient * atom` and a constant. Atoms are loop counters, quotients, remainders, products and
-whatever else yields an index, such as a loaded and checked one. Facts are noted in the
-node.
+whatever else yields an index, such as a loaded and checked one. Facts are noted in the node.
 """
 
 from __future__ import annotations

@@ -190,7 +190,9 @@ class Recording:
                     f"jit: argument {number} has hooks, and the step gives it a gradient without "
                     "calling them. Register them inside, or pass another tensor."
                 )
-        vacant = {number: spares.vacant() for number, spares in self.spares.items()}
+        vacant: dict[int, Node | None] | None = {
+            number: spares.vacant() for number, spares in self.spares.items()
+        }
         results: list[Any] = []
         interruption: BaseException | None = None
         if self.program is not None:
@@ -199,10 +201,12 @@ class Recording:
             except InterruptedLate as late:
                 results, interruption = late.results, late.__cause__
         before = [arguments[number].grad for number in self.given_grads]
-        try:
-            made = self.settle(arguments, results, before, vacant)
-        except KeyboardInterrupt as again:  # all of it, rather than a part
-            made, interruption = self.settle(arguments, results, before), again
+        made: dict[int, Core] | None = None
+        while made is None:
+            try:
+                made = self.settle(arguments, results, before, vacant)
+            except KeyboardInterrupt as again:  # all of it, rather than a part
+                vacant, interruption = None, again
         if interruption is not None:
             raise interruption
         form, tensors = self.output
@@ -294,8 +298,7 @@ class Recording:
         if kind == CONSTANT:
             return which.memory
         node = (arguments[which] if kind == ARGUMENT else self.variables[which].tensor).node
-        known = node.arg.memory if node.op is BUFFER else None
-        return known if known is not None else value_of(node, self.device).memory
+        return value_of(node, self.device).memory
 
     def tensor(
         self,

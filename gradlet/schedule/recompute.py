@@ -51,6 +51,7 @@ class _Recomputing:
         for number, step in enumerate(plan.steps):
             if len(step.kernel.nests) == 1:
                 self.writer.update((b, number) for b in step.written)
+        self.extents: dict[int, tuple[int, ...]] = {}  # of the rows of steps
 
     def bytes(self, b: int) -> int:
         return self.buffers[b].size * self.buffers[b].dtype.itemsize
@@ -80,8 +81,9 @@ class _Recomputing:
         if b not in self.writer:
             return False
         number = self.writer[b]
-        alone = describe(number, self.steps[number])
-        return alone.extents[: len(cluster.extents)] == cluster.extents
+        if number not in self.extents:
+            self.extents[number] = describe(number, self.steps[number]).extents
+        return self.extents[number][: len(cluster.extents)] == cluster.extents
 
     def trace(
         self, b: int, goal: int, cluster: Cluster, chain: dict[int, None], leaves: dict[int, int]

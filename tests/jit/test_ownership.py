@@ -522,24 +522,29 @@ def test_an_interruption_leaves_all_as_before_or_as_after(
 
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("is_held", [False, True])
-def test_an_interruption_while_results_are_put_in_place_comes_after_that(
-    done: bool, is_held: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_interruptions_while_results_are_put_in_place_come_after_that(
+    done: bool, is_held: bool, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter, x = ready()
     held = counter.last if is_held else None
-    put = Mapping.put
+    put, left = Mapping.put, 0
 
     def interrupted(self: Mapping, key: Any, value: Any) -> None:
-        monkeypatch.setattr(Mapping, "put", put)
-        if done:
+        nonlocal left
+        if done or not left:
             put(self, key, value)
-        raise KeyboardInterrupt
+        if left:
+            left -= 1
+            raise KeyboardInterrupt
 
+    monkeypatch.setattr(Mapping, "put", interrupted)
     for n in range(5, 9):
         other = counter.last  # so that it is put in place anew
-        monkeypatch.setattr(Mapping, "put", interrupted)
+        left = times
         with pytest.raises(KeyboardInterrupt):
             counter.step(x)
+        assert not left
         assert counter.w.tolist() == [n + 1.0, n + 2.0]
         assert counter.last.tolist() == [float(n), n + 1.0]
         assert other.tolist() == [n - 1.0, float(n)]
