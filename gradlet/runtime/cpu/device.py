@@ -334,5 +334,10 @@ class CpuProgram:
 
 
 def _chunk(launch: Launch, threads: int) -> int:
-    """Iterations that a thread takes at a time: a few times more pieces than threads."""
-    return max(1, -(-launch.extent // (threads * 4)))
+    """Iterations that a thread takes at a time: a few times more pieces than threads.
+
+    So a slower thread gets fewer. Where there are many iterations, each is a short one, and
+    pieces may be half as long.
+    """
+    few, many = (-(-launch.extent // (threads * pieces)) for pieces in (4, 8))
+    return max(1, many, min(few, 8))
