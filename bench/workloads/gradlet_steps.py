@@ -34,10 +34,11 @@ def build(problem: Problem, compiled: bool) -> Callable[[], float]:
         case "sgd":
             opt = nn.optim.SGD(parameters, lr=problem.learning_rate, momentum=0.9)
     Tensor.training = True
+    classifies = problem.classifies
 
     def step(inputs: Tensor, targets: Tensor) -> Tensor:
         x = model(inputs)
-        loss = x.cross_entropy(targets) if problem.classifies else ((x - targets) ** 2).mean()
+        loss = x.cross_entropy(targets) if classifies else ((x - targets) ** 2).mean()
         loss.backward()
         opt.step()
         opt.zero_grad()

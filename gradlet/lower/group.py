@@ -123,14 +123,17 @@ def _lower_tiles(
 
 
 def _fetch_next_row(body: Body) -> Body:
-    """The last loop along a row of each param fetches the row that lies behind it in memory."""
+    """The last loop along a row of each param fetches the row that lies behind it in memory.
+
+    The others then find theirs in the cache.
+    """
     made: list[Statement] = []
     seen: set[Node] = set()
     for s in reversed(body):
         params = {x for x in _needed((s,)) if x.op is ops.PARAM} - seen
-        if isinstance(s, Loop) and s.kind == "serial" and params:
+        if isinstance(s, Loop) and s.kind == "serial":
             seen |= params
-            s = replace(s, ahead=s.size)
+            s = replace(s, ahead=s.size if params else 0)
         made.append(s)
     return tuple(reversed(made))
 

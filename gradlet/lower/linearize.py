@@ -41,6 +41,7 @@ from gradlet.lower.linear import (
 from gradlet.lower.loops import Assign, Body, Loop, assigns, rename
 
 _STREAMED = 1 << 26  # bytes of an array that no cache holds until somebody reads it
+_NEAR = 1 << 14  # bytes of an array that the nearest cache holds anyway
 
 
 @dataclass
@@ -177,6 +178,8 @@ class _Linearizer:
         places = {c: index.const(0) for c in self.lane_counters}
         places[found.counter] = index.add(found.counter, found.ahead)
         for x, lanes in self.scopes[-1].vectors.items():
+            if x.src[0].size * x.dtype.itemsize <= _NEAR:
+                continue
             address = index.replace(index.ravel(x.src[2:], x.src[0].shape), places)
             if index.bounds(address)[0] >= x.src[0].size:
                 continue

@@ -15,7 +15,7 @@ from gradlet.lower.loops import Body, Loop, ScheduleError
 from gradlet.lower.nest import loops_of
 from gradlet.lower.transpose import transposed
 
-_AHEAD = 512  # elements, from which to fetch on takes as long as to compute up to there
+_AHEAD = 1024  # elements, from which to fetch on takes as long as to compute up to there
 PARALLEL_WORK = 1 << 14  # element visits below which a second thread does not pay
 PIECES = 16  # iterations that a parallel loop should at least have, to be shared evenly
 _HEAVY = (
@@ -38,30 +38,42 @@ def map_phases(nest: Nest, target: Target) -> Body:
     others = [c for c in nest.ranges if c is not vector]
     body = transforms.reorder(body, (*others, vector))
     body = spread_over_threads(vectorize(body, vector, target.lanes(4), nest))
-    return _fetching(body) if _largest_read(nest) > target.l2_bytes else body
+    return fetching(body, nest, target)
 
 
-def _fetching(body: Body) -> Body:
-    """Long loops over vectors fetch from memory what they will read.
+def fetching(body: Body, nest: Nest, target: Target, inner: tuple[Node, ...] = ()) -> Body:
+    """Loops over vectors fetch from memory what they will read, if it is more than a cache holds.
 
-    for i in 4096: for l in vector 16: ...   ->   for i in 4096, fetching 32 ahead: ...
+    Those are long loops, and such along a row if the next row lies behind it: `inner` has the
+    counter of rows and the one along a row.
+
+    for i in 4096: for l in vector 16: ...   ->   for i in 4096, fetching 64 ahead: ...
     """
+    loads = [x for x in topological([s.value for s in nest.stores]) if x.op is ops.LOAD]
+    largest = max(loads, key=lambda x: _bytes(x.src[0]), default=None)
+    if largest is None or _bytes(largest.src[0]) <= target.l2_bytes:
+        return body
+    in_rows = False
+    if len(inner) == 2:
+        place = index.ravel(largest.src[2:], largest.src[0].shape)
+        in_rows = index.coefficient(place, inner[0]) == inner[1].arg[1]
+    return _fetching(body, in_rows)
+
+
+def _fetching(body: Body, in_rows: bool) -> Body:
     made: Body = ()
     for s in body:
         if isinstance(s, Loop) and s.kind in ("serial", "parallel"):
-            s = replace(s, body=_fetching(s.body))
+            s = replace(s, body=_fetching(s.body, in_rows))
             lanes = [x.size for x in s.body if isinstance(x, Loop) and x.kind == "vector"]
             ahead = max(1, _AHEAD // sum(lanes)) if len(lanes) == len(s.body) else 0
-            s = replace(s, ahead=ahead if s.size >= 4 * ahead else 0)
+            s = replace(s, ahead=ahead if in_rows or s.size >= 4 * ahead else 0)
         made += (s,)
     return made
 
 
-def _largest_read(nest: Nest) -> int:
-    """Bytes of the largest array that the nest reads."""
-    values = topological([store.value for store in nest.stores])
-    arrays = [x.src[0] for x in values if x.op is ops.LOAD]
-    return max((array.size * array.dtype.itemsize for array in arrays), default=0)
+def _bytes(array: Node) -> int:
+    return array.size * array.dtype.itemsize
 
 
 def _scatter_loops(body: Body, nest: Nest, vector: Node, target: Target) -> Body:

@@ -25,6 +25,7 @@ from gradlet.lower.maps import (
     PIECES,
     best_vector,
     extent,
+    fetching,
     is_heavy,
     map_phases,
     spread_over_threads,
@@ -62,7 +63,9 @@ def reduction_phases(nest: Nest, target: Target, name: str = "") -> Body:
     if blocks is not None:
         return _in_blocks(nest, fold, blocks, target, name)
     if in_rows and along is not None:
-        return spread_over_threads(_reduce_along(nest, fold, along, target))
+        body = spread_over_threads(_reduce_along(nest, fold, along, target))
+        outer = [c for c in (*nest.ranges, *fold.src[1:]) if c is not along]
+        return fetching(body, nest, target, (*outer[-1:], along))
     if across is not None:
         return spread_over_threads(_reduce_across(nest, fold, across, target))
     return spread_over_threads(loops_of(nest))

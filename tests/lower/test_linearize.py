@@ -59,16 +59,19 @@ def test_vector_loops_become_lanes_and_unrolled_ones_are_written_out() -> None:
 
 
 def test_a_loop_fetches_the_vectors_of_a_later_iteration_a_line_at_a_time() -> None:
-    wide_out, wide_in = (build.param(n, dtypes.float32, (64, 32)) for n in (0, 1))
-    row, lane = index.loop("i", 64), index.loop("l", 32)
-    twice = build.mul(load(wide_in, (row, lane)), build.const(2, dtypes.float32))
-    inner = loop(lane, (Assign(wide_out, (row, lane), twice),), "vector")
-    program = linearize(loop(row, inner, ahead=8), (wide_out, wide_in))
-    verify_linear(program)
-    fetched = [i for i in program.phases[0].instructions if i.op is linear.PREFETCH]
-    assert [i.arg for i in fetched] == [wide_in, wide_in]  # 128 bytes are two lines
-    beyond = linearize(loop(row, inner, ahead=64), (wide_out, wide_in))
-    assert all(i.op is not linear.PREFETCH for i in beyond.phases[0].instructions)
+    def fetched(rows: int, ahead: int) -> list[object]:
+        wide_out, wide_in = (build.param(n, dtypes.float32, (rows, 32)) for n in (0, 1))
+        row, lane = index.loop("i", rows), index.loop("l", 32)
+        twice = build.mul(load(wide_in, (row, lane)), build.const(2, dtypes.float32))
+        inner = loop(lane, (Assign(wide_out, (row, lane), twice),), "vector")
+        program = linearize(loop(row, inner, ahead=ahead), (wide_out, wide_in))
+        verify_linear(program)
+        (phase,) = program.phases
+        return [i.arg.arg for i in phase.instructions if i.op is linear.PREFETCH]
+
+    assert fetched(512, ahead=8) == [1, 1]  # of what is read; 128 bytes are two lines
+    assert not fetched(512, ahead=512)  # beyond the array
+    assert not fetched(64, ahead=8)  # the cache holds it anyway
 
 
 def test_only_loops_that_are_loops_fetch_ahead() -> None:

@@ -139,3 +139,14 @@ def test_lanes_of_all_rows_are_put_together_once(width: int) -> None:
     together = [n for n, line in enumerate(lines) if "across_add" in line]
     assert rows < min(adding) and max(adding) < min(together)
     assert len(adding) == len(together) == (2 if width == 28 else 1)
+
+
+def test_rows_of_a_large_array_are_fetched_ahead_where_one_lies_behind_the_other() -> None:
+    def fetching(result: Tensor) -> bool:
+        (step,) = plan(result).steps
+        return any(loop.ahead for loop in loops(lower(step.kernel, TARGET)))
+
+    x = leaf(768)
+    assert fetching(leaf(3072, 768) @ x)
+    assert not fetching(leaf(300, 768) @ x)  # a core's own cache holds it
+    assert not fetching(leaf(768, 4, 768).sum((0, 2)))  # other rows lie between

@@ -7,6 +7,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Collection, Sequence
+from ctypes import string_at
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -29,7 +30,7 @@ from gradlet.runtime.cpu.target import host_target
 from gradlet.runtime.cpu.workers import LaunchTable, Workers
 from gradlet.runtime.errors import InterruptedLate, index_error
 
-SMALL_ARENA = 4096  # bytes of intermediate arrays that a program keeps its own place for
+SMALL_ARENA = 1 << 16  # bytes of intermediate arrays that a program keeps its own place for
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class CpuDevice:
         return memory.from_numpy(array)
 
     def to_numpy(self, block: Block, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        if block.nbytes <= memory.SMALL:  # a view takes longer to make than this
+            return np.ndarray(shape, dtype.numpy, string_at(block.address, block.nbytes)).copy()
         return block.view(dtype.numpy, shape).copy()
 
     def share(self, array: np.ndarray) -> Block:
@@ -291,13 +294,13 @@ class CpuProgram:
         self, memories: Sequence[Any], owned: Collection[int] = ()
     ) -> tuple[list[Block], Block | None]:
         """Fills the table of addresses; returns the outputs, and the arena if it is not kept."""
-        first, behind = 1 + self.params, 1 + self.params + len(self.outputs)
-        self.words[1:first] = array("q", [b.address for b in memories])
+        behind = 1 + self.params + len(self.outputs)
         if self.small_outputs is not None:
-            outputs, self.words[first:behind] = self.small_outputs.allocate()
+            outputs, addresses = self.small_outputs.allocate()
         else:
             outputs = self._allocate(memories, owned)
-            self.words[first:behind] = array("q", [b.address for b in outputs])
+            addresses = array("q", [b.address for b in outputs])
+        self.words[1:behind] = array("q", [b.address for b in memories]) + addresses
         self.state[0] = self.state[MARK_WORD] = 0
         if self.arena_bytes and self.small_arena is None:
             return outputs, self._place_arena()
@@ -334,5 +337,10 @@ class CpuProgram:
 
 
 def _chunk(launch: Launch, threads: int) -> int:
-    """Iterations that a thread takes at a time: a few times more pieces than threads."""
-    return max(1, -(-launch.extent // (threads * 4)))
+    """Iterations that a thread takes at a time: a few times more pieces than threads.
+
+    So a slower thread gets fewer. Where there are many iterations, each is a short one, and
+    pieces may be half as long.
+    """
+    few, many = (-(-launch.extent // (threads * pieces)) for pieces in (4, 8))
+    return max(1, many, min(few, 8))
