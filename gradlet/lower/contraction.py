@@ -30,10 +30,11 @@ from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Nest, Store, load
 from gradlet.ir.node import Node, node
 from gradlet.lower import transforms
+from gradlet.lower.candidates import choose_tile
 from gradlet.lower.collapse import flatten_loads, is_awkward
 from gradlet.lower.loops import Assign, Body, Loop, loop, read
 from gradlet.lower.padding import pad_once
-from gradlet.lower.tile import Contraction, Tile, choose_tile, size
+from gradlet.lower.tile import Contraction, Tile, size
 
 Recipe = Callable[[Nest], Body]
 Counters = tuple[Node, ...]

@@ -9,11 +9,12 @@ from gradlet import Tensor
 from gradlet.ir import ops
 from gradlet.ir.kernel import Nest
 from gradlet.ir.node import topological
+from gradlet.lower.candidates import choose_tile
 from gradlet.lower.choose import lower
 from gradlet.lower.loops import loops, show
 from gradlet.lower.nest import loops_of
 from gradlet.lower.padding import pad_once
-from gradlet.lower.tile import Tile, choose_tile, contraction_of
+from gradlet.lower.tile import Tile, contraction_of
 from tests.graphs import GRAPHS, TARGET, gradients, leaf, plan
 
 
