@@ -11,7 +11,9 @@ from gradlet.base.target import Target
 from gradlet.ir import index
 from gradlet.ir.node import Node
 from gradlet.lower.estimate import estimate
-from gradlet.lower.tile import Contraction, Tile, Unrolled, size
+from gradlet.lower.loops import size
+from gradlet.lower.strips import Strip, strip_of
+from gradlet.lower.tile import Contraction, Tile, Unrolled
 
 _WIDEST = 8  # vectors side by side in a tile
 _LONGEST_SUM = 512  # terms that are added one after the other
@@ -43,18 +45,45 @@ def _candidates(c: Contraction, target: Target) -> Iterator[Tile]:
         for run in runs:
             if prod(size(r) for r in run) < lanes // 4:
                 continue
+            strip = strip_of(c.sources[rows], run, c.terms) if other else None
             for vectors in range(1, _WIDEST + 1):
                 limit = (target.vector_registers - vectors - 1) // vectors
-                chunk = _chunk(c, run, vectors * lanes, target)
-                if limit < 1 or chunk is None:
+                if limit < 1:
                     continue
                 unrolled = _unrolled(c, other or tuple(x for x in own if x not in run)[-1:], limit)
-                tile = Tile(
-                    rows, run, chunk, lanes, vectors * lanes, unrolled, (0, 0), "chunk", False
-                )
-                tile = _packing(c, replace(tile, block=_block(c, tile, target)), target)
-                if other or tile.rows_at == "place":
-                    yield tile
+                chunk = _chunk(c, run, vectors * lanes, target)
+                whole = Tile(rows, run, 0, lanes, vectors * lanes, unrolled, (0, 0), "chunk", False)
+                if chunk is not None:
+                    tile = replace(whole, chunk=chunk)
+                    tile = _packing(c, replace(tile, block=_block(c, tile, target)), target)
+                    if other or tile.rows_at == "place":
+                        yield tile
+                if strip is not None:
+                    yield from _in_strips(c, replace(whole, strip=strip), strip, target)
+
+
+def _in_strips(c: Contraction, tile: Tile, strip: Strip, target: Target) -> Iterator[Tile]:
+    """The tile with rows in strips: as many in a chunk as the cache holds, and little waste."""
+    extent, itemsize = size(tile.lanes[0]), c.fold.dtype.itemsize
+    others = prod(size(r) for r in c.nest.ranges if r not in (*tile.lanes, *c.only(1 - tile.rows)))
+    fewest = ceil(4 * target.threads / others) if target.threads > 1 else 1
+    terms, results = prod(size(t) for t in strip.terms), prod(u.chunk for u in tile.unrolled)
+    most = target.l2_bytes // 8 // itemsize
+    best: tuple[float, Tile] | None = None
+    for chunk in range(ceil(extent / min(fewest, extent)), 0, -1):
+        tried = replace(tile, chunk=chunk)
+        strip_length = strip.length(tried.padded, extent - chunk)
+        if (c.adds and extent % chunk) or max(terms * strip_length, results * tried.padded) > most:
+            continue
+        waste = tried.padded * ceil(extent / chunk) + strip_length * ceil(extent / chunk) / 8
+        if best is None or waste < best[0]:
+            best = (waste, tried)
+    if best is not None:
+        tile = replace(best[1], block=_block(c, best[1], target))
+        position, count = tile.block
+        cut = c.terms[: position + (count < size(c.terms[position]))]
+        if set(cut) <= set(strip.terms):
+            yield _packing(c, tile, target)
 
 
 def _chunk(c: Contraction, run: tuple[Node, ...], width: int, target: Target) -> int | None:
@@ -105,6 +134,7 @@ def _block(c: Contraction, tile: Tile, target: Target) -> tuple[int, int]:
     added one after the other, so that a sum of shorter sums is closer to the true one.
     """
     limit = max(64, target.l2_bytes // 2 // (tile.padded * c.fold.dtype.itemsize))
+    limit = 2 * _LONGEST_SUM if tile.strip else limit
     extents = [size(t) for t in c.terms]
     if prod(extents) <= min(limit, (4 if len(extents) == 1 else 2) * _LONGEST_SUM):
         return 0, extents[0]
@@ -129,6 +159,7 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     small = touched <= target.l2_bytes // 2
     in_place = (
         len(tile.lanes) == 1
+        and not tile.strip
         and c.is_in_line(tile.rows, tile.lanes[0])
         and tile.chunk == tile.width
         and (small or used_again <= 4 * tile.height)
@@ -145,7 +176,7 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     rows_at = "place" if in_place else "before" if repeated else "chunk"
     panel = tile.padded * rows.dtype.itemsize
     panel *= prod(size(t) for t in c.terms[tile.block[0] + 1 :]) * tile.block[1]
-    ahead = _AHEAD if panel > target.l1_bytes // 2 else 0
+    ahead = _AHEAD if panel > target.l1_bytes // 2 and not tile.strip else 0
     return replace(tile, rows_at=rows_at, pack_broadcast=not plain, ahead=ahead)
 
 

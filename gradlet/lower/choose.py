@@ -89,8 +89,7 @@ def candidates(nest: Nest, target: Target, count: int) -> list[Tile]:
     contraction = contraction_of(nest)
     if contraction is None:
         return []
-    _, contraction = padded(contraction, lambda inner: _lower_nest(inner, target))
-    return best_tiles(contraction, target, count)
+    return best_tiles(padded(contraction)[1], target, count)
 
 
 def _lower_nest(nest: Nest, target: Target) -> Body:

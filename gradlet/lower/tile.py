@@ -9,31 +9,46 @@ from math import ceil, prod
 from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest, Store
 from gradlet.ir.node import Node, topological
+from gradlet.lower.loops import size
+from gradlet.lower.strips import Strip
 
 _SHORT_SUM = 128  # terms
 
 
 @dataclass(frozen=True)
 class Contraction:
-    """A nest that stores `value`, in which `fold` is the sum of `factors[0] * factors[1]`."""
+    """A nest that stores `value`, in which `fold` is the sum of `factors[0] * factors[1]`.
+
+    `sources` are the factors before padding was put into copies of them.
+    """
 
     nest: Nest
     fold: Node
     factors: tuple[Node, Node]
+    sources: tuple[Node, Node]
 
     @property
     def store(self) -> Store:
         return self.nest.stores[0]
 
-    @property
+    @cached_property
     def terms(self) -> tuple[Node, ...]:
-        """The counters of the sum, outermost first."""
-        return self.fold.src[1:]
+        """The counters of the sum, as they follow in the factor that has the fewest elements."""
+        counters = self.fold.src[1:]
+        own = [prod(size(x) for x in index.variables(f) & self.counters) for f in self.factors]
+        flat = self.addresses[own.index(min(own))]
+        steps = [flat and index.coefficient(flat, t) for t in counters]
+        known = {t: abs(step) for t, step in zip(counters, steps, strict=True) if step}
+        return (
+            tuple(sorted(counters, key=lambda t: -known[t]))
+            if len(known) == len(counters)
+            else counters
+        )
 
     @cached_property
     def counters(self) -> frozenset[Node]:
         """All of its own counters; those of loops around it may occur in its expressions."""
-        return frozenset((*self.nest.ranges, *self.terms))
+        return frozenset((*self.nest.ranges, *self.fold.src[1:]))
 
     @cached_property
     def adds(self) -> bool:
@@ -66,6 +81,10 @@ class Contraction:
         others = index.variables(self.factors[1 - which])
         return tuple(c for c in self.nest.ranges if c in mine and c not in others)
 
+    def rows(self, tile: Tile) -> Node:
+        """The factor that a tile reads as vectors; strips have its padding put into them."""
+        return (self.sources if tile.strip else self.factors)[tile.rows]
+
 
 def contraction_of(nest: Nest) -> Contraction | None:
     """The nest as a contraction, if its sum of products has counters to make a tile of.
@@ -79,7 +98,7 @@ def contraction_of(nest: Nest) -> Contraction | None:
     if len(folds) != 1 or folds[0].arg is not ops.ADD or folds[0].src[0].op is not ops.MUL:
         return None
     a, b = folds[0].src[0].src
-    found = Contraction(nest, folds[0], (a, b))
+    found = Contraction(nest, folds[0], (a, b), (a, b))
     short = prod(size(t) for t in found.terms) <= _SHORT_SUM
     wanted = any if short else all
     return found if wanted((found.only(0), found.only(1))) else None
@@ -115,6 +134,7 @@ class Tile:
         pack_broadcast: whether the other factor is packed before all chunks.
         ahead: how many terms before they are used rows are fetched into the nearest cache, or 0
             where they are there anyway.
+        strip: how rows lie that are packed in strips, as if one chunk were all.
     """
 
     rows: int
@@ -127,11 +147,21 @@ class Tile:
     rows_at: str
     pack_broadcast: bool
     ahead: int = 0
+    strip: Strip | None = None
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """How many places there are along each of `lanes` in a chunk."""
+        spans = self.strip.spans if self.strip else tuple(size(c) for c in self.lanes)
+        return (self.chunk, *spans[1:])
 
     @property
     def used(self) -> int:
-        """Lanes of a chunk that stand for results."""
-        return self.chunk * prod(size(c) for c in self.lanes[1:])
+        """Lanes of a chunk up to the last that stands for a result."""
+        last = 0
+        for counter, extent in zip(self.lanes, self.extents, strict=True):
+            last = last * extent + (self.chunk if counter is self.lanes[0] else size(counter)) - 1
+        return last + 1
 
     @property
     def padded(self) -> int:
@@ -149,14 +179,10 @@ class Tile:
         chunks = [f"{self.chunk} {self.lanes[0].arg[0]}"]
         chunks += [f"{u.chunk} {u.counter.arg[0]}" for u in self.unrolled]
         read = {"place": "in place", "chunk": "packed by each chunk", "before": "packed before"}
+        strips = " in strips" if self.strip else ""
         return (
             f"tile of {tall} x {self.width} {along} in vectors of {self.vector}, "
             f"chunks of {' x '.join(chunks)}, blocks of {self.block[1]} of term {self.block[0]}; "
-            f"rows from factor {self.rows} {read[self.rows_at]}, "
+            f"rows from factor {self.rows} {read[self.rows_at]}{strips}, "
             f"the other {'packed before' if self.pack_broadcast else 'in place'}"
         )
-
-
-def size(counter: Node) -> int:
-    """How many iterations a loop has; 1 where its counter is a constant."""
-    return counter.arg[1] if counter.op is ops.RANGE else 1
