@@ -37,13 +37,10 @@ class Contraction:
         counters = self.fold.src[1:]
         own = [prod(size(x) for x in index.variables(f) & self.counters) for f in self.factors]
         flat = self.addresses[own.index(min(own))]
-        steps = [flat and index.coefficient(flat, t) for t in counters]
-        known = {t: abs(step) for t, step in zip(counters, steps, strict=True) if step}
-        return (
-            tuple(sorted(counters, key=lambda t: -known[t]))
-            if len(known) == len(counters)
-            else counters
-        )
+        steps = {t: index.coefficient(flat, t) or 0 if flat else 0 for t in counters}
+        if not all(steps.values()):
+            return counters
+        return tuple(sorted(counters, key=lambda t: -abs(steps[t])))
 
     @cached_property
     def counters(self) -> frozenset[Node]:

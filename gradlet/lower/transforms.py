@@ -139,7 +139,7 @@ def _require_independent(found: Loop) -> None:
         if shared and not any(found.counter in index.variables(i) for i in a.at):
             raise ScheduleError(f"iterations of {found.counter.arg[0]} write to one place")
         scattered = any(x.op is ops.CHECKED for i in a.at for x in _nodes(i))
-        if a.accumulate and scattered and not _plain_axis(a, found.counter):
+        if shared and a.accumulate and scattered and not _plain_axis(a, found.counter):
             raise ScheduleError(f"iterations of {found.counter.arg[0]} may meet in one place")
 
 
