@@ -12,7 +12,7 @@ from gradlet.ir import index
 from gradlet.ir.node import Node
 from gradlet.lower.estimate import estimate
 from gradlet.lower.loops import size
-from gradlet.lower.strips import Strip, strip_of
+from gradlet.lower.strips import Strip, is_in_line, strip_of
 from gradlet.lower.tile import Contraction, Tile, Unrolled
 
 _WIDEST = 8  # vectors side by side in a tile
@@ -42,15 +42,23 @@ def _candidates(c: Contraction, target: Target) -> Iterator[Tile]:
     for rows in (0, 1):
         own, other = c.only(rows), c.only(1 - rows)
         runs = [own[i:j] for i in range(len(own)) for j in range(i + 1, len(own) + 1)]
+        tall: dict[int, tuple[Unrolled, ...]] = {}
         for run in runs:
             if prod(size(r) for r in run) < lanes // 4:
                 continue
-            strip = strip_of(c.sources[rows], run, c.terms) if other else None
+            source = c.sources[rows]
+            found = other and is_in_line(source, run[-1])
+            strip = strip_of(source, run, c.terms) if found else None
             for vectors in range(1, _WIDEST + 1):
                 limit = (target.vector_registers - vectors - 1) // vectors
                 if limit < 1:
                     continue
-                unrolled = _unrolled(c, other or tuple(x for x in own if x not in run)[-1:], limit)
+                if not other:
+                    unrolled = _unrolled(c, tuple(x for x in own if x not in run)[-1:], limit)
+                elif limit in tall:
+                    unrolled = tall[limit]
+                else:
+                    unrolled = tall[limit] = _unrolled(c, other, limit)
                 chunk = _chunk(c, run, vectors * lanes, target)
                 whole = Tile(rows, run, 0, lanes, vectors * lanes, unrolled, (0, 0), "chunk", False)
                 if chunk is not None:
@@ -59,27 +67,30 @@ def _candidates(c: Contraction, target: Target) -> Iterator[Tile]:
                     if other or tile.rows_at == "place":
                         yield tile
                 if strip is not None:
-                    yield from _in_strips(c, replace(whole, strip=strip), strip, target)
+                    yield from _in_strips(c, whole, strip, target)
 
 
 def _in_strips(c: Contraction, tile: Tile, strip: Strip, target: Target) -> Iterator[Tile]:
     """The tile with rows in strips: as many in a chunk as the cache holds, and little waste."""
     extent, itemsize = size(tile.lanes[0]), c.fold.dtype.itemsize
     others = prod(size(r) for r in c.nest.ranges if r not in (*tile.lanes, *c.only(1 - tile.rows)))
-    fewest = ceil(4 * target.threads / others) if target.threads > 1 else 1
+    pieces = min(extent, ceil(4 * target.threads / others) if target.threads > 1 else 1)
     terms, results = prod(size(t) for t in strip.terms), prod(u.chunk for u in tile.unrolled)
     most = target.l2_bytes // 8 // itemsize
-    best: tuple[float, Tile] | None = None
-    for chunk in range(ceil(extent / min(fewest, extent)), 0, -1):
-        tried = replace(tile, chunk=chunk)
-        strip_length = strip.length(tried.padded, extent - chunk)
-        if (c.adds and extent % chunk) or max(terms * strip_length, results * tried.padded) > most:
+    last = replace(tile, chunk=1, strip=strip).used  # lanes of the last iteration in a chunk
+    best: tuple[float, int] | None = None
+    for chunk in dict.fromkeys(ceil(extent / n) for n in range(pieces, extent + 1)):
+        lanes = (chunk - 1) * strip.line + last
+        lanes = ceil(lanes / tile.width) * tile.width
+        length = strip.length(lanes, extent - chunk)
+        if (c.adds and extent % chunk) or max(terms * length, results * lanes) > most:
             continue
-        waste = tried.padded * ceil(extent / chunk) + strip_length * ceil(extent / chunk) / 8
+        waste = (lanes + length / 8) * ceil(extent / chunk)
         if best is None or waste < best[0]:
-            best = (waste, tried)
+            best = (waste, chunk)
     if best is not None:
-        tile = replace(best[1], block=_block(c, best[1], target))
+        tile = replace(tile, chunk=best[1], strip=strip)
+        tile = replace(tile, block=_block(c, tile, target))
         position, count = tile.block
         cut = c.terms[: position + (count < size(c.terms[position]))]
         if set(cut) <= set(strip.terms):

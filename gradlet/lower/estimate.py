@@ -6,7 +6,6 @@ from math import ceil, prod
 
 from gradlet.base.target import LINE_BYTES, Target
 from gradlet.ir import index, ops
-from gradlet.ir.node import Node
 from gradlet.lower.loops import size
 from gradlet.lower.tile import Contraction, Tile
 
@@ -45,14 +44,16 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
         chunks *= prod(size(v) for v in index.variables(rows) & {*c.nest.ranges} - {*tile.lanes})
         packed = tile.strip.length(tile.padded, size(tile.lanes[0]) - tile.chunk)
         packed *= prod(size(t) for t in tile.strip.terms) * chunks
-        cycles += packed * _copying(tile.strip.value, tile.strip.places[-1], lanes)
+        cycles += packed * _copying(size(tile.strip.places[-1]), lanes, whole=False)
         cycles += packed * _MEMORY if tile.rows_at == "before" else 0
     elif tile.rows_at != "place":
         elements = prod(size(v) for v in index.variables(rows) & c.counters)
         # Loops around the nest that only the other factor varies with share what is packed.
         sharing = index.variables(other) - index.variables(rows) - c.counters
         elements = ceil(elements / prod(size(v) for v in sharing))
-        cycles += elements * _copying(rows, tile.lanes[-1], lanes)
+        last = size(tile.lanes[-1])
+        in_line = last > 1 and c.is_in_line(tile.rows, tile.lanes[-1])
+        cycles += elements * (_copying(last, lanes, last % lanes == 0) if in_line else _COPY)
         cycles += elements * _MEMORY if tile.rows_at == "before" else 0
     if tile.pack_broadcast:
         cycles += prod(size(v) for v in index.variables(other) & c.counters) * _COPY
@@ -99,11 +100,6 @@ def _meet(c: Contraction, tile: Tile) -> bool:
     return any(s is not None and s * itemsize % 2048 == 0 for s in steps)
 
 
-def _copying(value: Node, along: Node, lanes: int) -> float:
-    """Cycles to copy an element of `value`, where elements are copied along a counter."""
-    if value.op is not ops.LOAD or size(along) == 1:
-        return _COPY
-    if index.coefficient(index.ravel(value.src[2:], value.src[0].shape), along) != 1:
-        return _COPY
-    whole = size(along) % lanes == 0 and value.src[1] is index.TRUE
-    return (2 if whole else 4) * ceil(size(along) / lanes) / size(along)
+def _copying(length: int, lanes: int, whole: bool) -> float:
+    """Cycles to copy one of `length` neighbours, in `whole` vectors or under a mask."""
+    return (2 if whole else 4) * ceil(length / lanes) / length

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradlet.base.dtypes import DType
-from gradlet.ir import index, ops
+from gradlet.ir import index
 from gradlet.ir.node import Node
 
 LOOP, END, READ, READ_NEAR, PREFETCH, WRITE, STREAM, CHECK, BARRIER = (
@@ -93,11 +93,12 @@ def near_lanes(flat: Node, lane: Node) -> tuple[int, ...]:
     lanes, step = range(lane.arg[1]), index.coefficient(flat, lane)
     if step is not None:
         return tuple(step * j for j in lanes) if step in STEPS else ()
-    first = index.replace(flat, {lane: index.const(0)})
-    offsets: list[int] = []
-    for j in reversed(lanes):
-        offset = index.sub(index.replace(flat, {lane: index.const(j)}), first)
-        if offset.op is not ops.CONST or abs(offset.value) > STEPS[-1] * len(lanes):
-            return ()
-        offsets.append(offset.value)
-    return tuple(reversed(offsets))
+    moving = [(x, n) for x, n in index.affine(flat)[0].items() if lane in index.variables(x)]
+    if any(len(index.variables(x)) > 1 for x, _ in moving):
+        return ()
+    try:
+        places = [sum(index.evaluate(x, {lane: j}) * n for x, n in moving) for j in lanes]
+    except KeyError:  # of what is read from memory
+        return ()
+    offsets = tuple(place - places[0] for place in places)
+    return offsets if max(map(abs, offsets)) <= STEPS[-1] * len(lanes) else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 from gradlet.base.target import LINE_BYTES
@@ -38,13 +39,19 @@ class Strip:
     terms: tuple[Node, ...]
     offset: Node
 
-    @property
+    @cached_property
     def spans(self) -> tuple[int, ...]:
+        """How many places there are along each of the lanes' counters."""
         return tuple(size(place) for place in self.places)
+
+    @cached_property
+    def line(self) -> int:
+        """How many places an iteration of the outermost of them is worth."""
+        return prod(self.spans[1:])
 
     @property
     def used(self) -> int:
-        return prod(self.spans)
+        return self.spans[0] * self.line
 
     def length(self, lanes: int, fewer: int = 0) -> int:
         """Elements of a strip, with `fewer` outermost places, whose `lanes` are read at any offset.
@@ -52,9 +59,16 @@ class Strip:
         It is an odd number of cache lines, so that strips one behind the other do not compete
         for the same places in the cache.
         """
-        reach = max(self.used - fewer * prod(self.spans[1:]), lanes + index.bounds(self.offset)[1])
+        reach = max(self.used - fewer * self.line, lanes + index.bounds(self.offset)[1])
         line = LINE_BYTES // self.value.dtype.itemsize
         return (-(-reach // line) | 1) * line
+
+
+def is_in_line(value: Node, counter: Node) -> bool:
+    """True if all arrays that `value` is made of are read at neighbours as `counter` grows."""
+    loads = [x for x in topological([value]) if x.op is ops.LOAD]
+    steps = [index.coefficient(index.ravel(x.src[2:], x.src[0].shape), counter) for x in loads]
+    return 1 in steps and all(step in (0, 1) for step in steps)
 
 
 def strip_of(rows: Node, lanes: Sequence[Node], terms: Sequence[Node]) -> Strip | None:
