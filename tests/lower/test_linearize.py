@@ -159,6 +159,14 @@ def test_lanes_a_few_elements_apart_are_read_by_whole_vectors(step: int, op: str
     assert found.arg == ((wide, offsets) if op == "read_near" else wide)
 
 
+def test_lanes_that_share_elements_are_read_by_whole_vectors() -> None:
+    body = loop(H, loop(J, (Assign(OUT, (H, J), load(IN, (H, index.floordiv(J, 2)))),), "vector"))
+    made = linearize(body, (OUT, IN))
+    verify_linear(made)
+    (found,) = [i for i in made.phases[0].instructions if i.op is linear.READ_NEAR]
+    assert found.arg == (IN, tuple(lane // 2 for lane in range(16)))
+
+
 def instructions(*statements: Assign, lanes: bool = True) -> list[linear.Instruction]:
     """Those within the inner of two loops over these statements."""
     made = linearize(loop(H, loop(J, statements, "vector" if lanes else "serial")), (OUT, IN, ROW))

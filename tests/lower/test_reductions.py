@@ -16,7 +16,7 @@ from gradlet.ir import ops
 from gradlet.ir.kernel import Nest
 from gradlet.ir.node import Node, topological
 from gradlet.lower.choose import lower
-from gradlet.lower.loops import Body, loops, show
+from gradlet.lower.loops import Assign, Body, loops, show
 from gradlet.lower.nest import loops_of
 from gradlet.lower.reductions import Blocks, split_reduction
 from tests.graphs import TARGET, leaf, plan
@@ -139,3 +139,23 @@ def test_lanes_of_all_rows_are_put_together_once(width: int) -> None:
     together = [n for n, line in enumerate(lines) if "across_add" in line]
     assert rows < min(adding) and max(adding) < min(together)
     assert len(adding) == len(together) == (2 if width == 28 else 1)
+
+
+def test_the_elements_of_a_small_window_are_reduced_without_a_loop() -> None:
+    (step,) = plan(leaf(8, 16, 28, 28).max_pool2d(2)).steps
+    found = {x.size for x in loops(lower(step.kernel, TARGET)) if x.kind == "unroll"}
+    assert found == {2}
+
+
+def test_wide_accumulators_are_as_many_as_registers_hold() -> None:
+    """14 of 64 bits are two vectors, of 8 and of 6, and not one of 14, which LLVM takes apart."""
+    largest, places = leaf(8, 16, 28, 28).max_pool2d(2, return_indices=True)
+    body = lower(plan(largest, places).steps[-1].kernel, TARGET)
+    wide = [
+        x.size
+        for x in loops(body)
+        if x.kind == "vector"
+        for a in x.body
+        if isinstance(a, Assign) and a.target.dtype.itemsize == 8 and a.accumulate is not None
+    ]
+    assert wide and set(wide) == {8, 6}
