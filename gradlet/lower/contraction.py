@@ -15,9 +15,10 @@ result stays in registers while a block of the sum runs:
           for m in unroll: for n in vector: sums[m, n] += acc[m, n]
       out[m, n] = epilogue of sums[m, n]
 
-Rows that lie in line already are not packed, and a sum of one block whose tiles fit exactly goes
-straight from registers to `out`. The recipe is that of Goto and van de Geijn, "Anatomy of
-High-Performance Matrix Multiplication" (2008). What is chosen is a `Tile`; see `tile.py`.
+Rows that lie in line already are not packed, rows of windows that overlap are packed in strips
+(see `strips.py`), and a sum of one block whose tiles fit exactly goes straight from registers to
+`out`. The recipe is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
+Multiplication" (2008). What is chosen is a `Tile`, one of `candidates.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from gradlet.lower.candidates import choose_tile
 from gradlet.lower.collapse import flatten_loads, is_awkward
 from gradlet.lower.loops import Assign, Body, Loop, loop, read, size
 from gradlet.lower.padding import pad_once
-from gradlet.lower.strips import strip_of
 from gradlet.lower.tile import Contraction, Tile
 
 Recipe = Callable[[Nest], Body]
@@ -217,10 +217,12 @@ class _Builder:
         used, length = self.tile.used, self.tile.padded
         offset = index.const(0)
         if self.tile.strip:
-            strip = strip_of(rows, self.inner, piece.terms)
-            assert strip is not None, "the tile was chosen for strips"
-            rows, terms, along = strip.value, strip.terms, strip.places
-            used, length, offset = strip.used, strip.length(self.tile.padded), strip.offset
+            first = self.tile.lanes[0]
+            start = index.sub(places.get(first, first), self.inner[0])
+            strip = self.tile.strip.chunk(start, size(first) - self.tile.chunk, places)
+            terms = tuple(t for t in terms if t not in index.variables(strip.offset))
+            rows, along, offset = strip.value, strip.places, strip.offset
+            used, length = strip.used, strip.length(self.tile.padded)
         kind = ops.PRIVATE
         around: list[Node] = []
         if self.tile.rows_at == "before":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -63,6 +63,17 @@ class Strip:
         line = LINE_BYTES // self.value.dtype.itemsize
         return (-(-reach // line) | 1) * line
 
+    def chunk(self, start: Node, fewer: int, places: dict[Node, Node]) -> Strip:
+        """The part from place `start` of the outermost on, with `fewer` places along it.
+
+        Args:
+            places: what stands for the other counters.
+        """
+        first = self.places[0]
+        inner = index.loop(first.arg[0], size(first) - fewer)
+        value = index.replace(self.value, {**places, first: index.add(start, inner)})
+        return replace(self, value=value, places=(inner, *self.places[1:]))
+
 
 def is_in_line(value: Node, counter: Node) -> bool:
     """True if all arrays that `value` is made of are read at neighbours as `counter` grows."""
@@ -74,12 +85,9 @@ def is_in_line(value: Node, counter: Node) -> bool:
 def strip_of(rows: Node, lanes: Sequence[Node], terms: Sequence[Node]) -> Strip | None:
     """How `rows` are packed as a strip, or None if no term moves along it."""
     value, left = rows, [*terms]
-    places, offsets = [], []
+    places: list[Node] = []
+    offsets: list[Node] = []
     for lane in lanes:
-        if lane.op is not ops.RANGE:
-            places.append(lane)
-            offsets.append(index.const(0))
-            continue
         steps = {t: step for t in left if (step := _step(value, lane, t))}
         moved = index.add(*(index.scale(t, step) for t, step in steps.items()), 0)
         low, high = index.bounds(moved)
