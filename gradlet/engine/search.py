@@ -1,6 +1,6 @@
 """Tries a few tiles for each contraction of a kernel, and remembers the fastest on disk.
 
-The estimate in `lower/tile.py` decides which are tried. The default is always among them, and
+The estimate in `lower/estimate.py` decides which are tried. The default is always among them, and
 keeps its place unless another is clearly faster, so that a search costs time but never speed.
 """
 

@@ -17,6 +17,7 @@ from gradlet.ir import ops
 from gradlet.ir.kernel import Group, Kernel, Nest
 from gradlet.ir.node import topological
 from gradlet.ir.ops import Op
+from gradlet.lower.candidates import best_tiles
 from gradlet.lower.collapse import collapse
 from gradlet.lower.contraction import contraction_phases, padded
 from gradlet.lower.group import lower_group
@@ -28,7 +29,7 @@ from gradlet.lower.pieces import by_piece
 from gradlet.lower.reductions import reduction_phases
 from gradlet.lower.residues import by_residue
 from gradlet.lower.scans import scan_phases
-from gradlet.lower.tile import Tile, best_tiles, contraction_of
+from gradlet.lower.tile import Tile, contraction_of
 
 Tiles = Mapping[Nest, Tile]
 DEFAULT: Tiles = MappingProxyType({})
@@ -88,8 +89,7 @@ def candidates(nest: Nest, target: Target, count: int) -> list[Tile]:
     contraction = contraction_of(nest)
     if contraction is None:
         return []
-    _, contraction = padded(contraction, lambda inner: _lower_nest(inner, target))
-    return best_tiles(contraction, target, count)
+    return best_tiles(padded(contraction)[1], target, count)
 
 
 def _lower_nest(nest: Nest, target: Target) -> Body:

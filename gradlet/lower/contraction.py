@@ -15,9 +15,10 @@ result stays in registers while a block of the sum runs:
           for m in unroll: for n in vector: sums[m, n] += acc[m, n]
       out[m, n] = epilogue of sums[m, n]
 
-Rows that lie in line already are not packed, and a sum of one block whose tiles fit exactly goes
-straight from registers to `out`. The recipe is that of Goto and van de Geijn, "Anatomy of
-High-Performance Matrix Multiplication" (2008). What is chosen is a `Tile`; see `tile.py`.
+Rows that lie in line already are not packed, rows of windows that overlap are packed in strips
+(see `strips.py`), and a sum of one block whose tiles fit exactly goes straight from registers to
+`out`. The recipe is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
+Multiplication" (2008). What is chosen is a `Tile`, one of `candidates.py`.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Nest, Store, load
 from gradlet.ir.node import Node, node
 from gradlet.lower import transforms
+from gradlet.lower.candidates import choose_tile
 from gradlet.lower.collapse import flatten_loads, is_awkward
-from gradlet.lower.loops import Assign, Body, Loop, loop, read
+from gradlet.lower.loops import Assign, Body, Loop, loop, read, size
 from gradlet.lower.padding import pad_once
-from gradlet.lower.tile import Contraction, Tile, choose_tile, size
+from gradlet.lower.tile import Contraction, Tile
 
 Recipe = Callable[[Nest], Body]
 Counters = tuple[Node, ...]
@@ -48,23 +50,24 @@ def contraction_phases(
         recipe: lowers the nests that fill panels and write results.
         tile: one of `best_tiles` of the padded contraction; the first if not given.
     """
-    fill, c = padded(c, recipe)
+    fills, c = padded(c)
     tile = tile or choose_tile(c, target)
     if tile is None:
         return None
-    return tile, fill + _Builder(c, tile, recipe).phases()
+    copied = (f for which, f in fills.items() if which != tile.rows or not tile.strip)
+    phases = tuple(phase for nest in copied for phase in recipe(nest))
+    return tile, phases + _Builder(c, tile, recipe).phases()
 
 
-def padded(c: Contraction, recipe: Recipe) -> tuple[Body, Contraction]:
-    """Phases that fill padded copies of factors, and the contraction of those copies."""
-    phases: Body = ()
+def padded(c: Contraction) -> tuple[dict[int, Nest], Contraction]:
+    """What fills padded copies of factors, and the contraction of those copies."""
+    fills: dict[int, Nest] = {}
     factors = list(c.factors)
     for which in (0, 1):
-        found = pad_once(factors[which], recipe)
+        found = pad_once(factors[which])
         if found is not None:
-            fill, factors[which] = found
-            phases += fill
-    return phases, replace(c, factors=(factors[0], factors[1]))
+            fills[which], factors[which] = found
+    return fills, replace(c, factors=(factors[0], factors[1]), sources=c.factors)
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class _Builder:
         for number, piece in enumerate(pieces):
             chunk += self.piece(piece, sums, several, direct, str(number or ""))
         if direct is None:
-            at = (*self.tiles, *self.heights, index.ravel(self.inner, self.inner_extents()))
+            at = (*self.tiles, *self.heights, index.ravel(self.inner, self.tile.extents))
             place, value = self.result(load(sums, at), {})
             ranges = _loops((*self.tiles, *self.heights, *self.inner))
             chunk += self.inside(Nest(ranges, (Store(self.c.store.target, place, value),)))
@@ -141,9 +144,6 @@ class _Builder:
             self.places[first] = index.add(start, within)
             self.outer.append(outer)
         self.inner = [within, *rest]
-
-    def inner_extents(self) -> list[int]:
-        return [size(c) for c in self.inner]
 
     def split_unrolled(self) -> None:
         """Chunks and tiles of the unrolled counters; the last ones overlap if need be."""
@@ -210,32 +210,45 @@ class _Builder:
         self, piece: _Piece, places: dict[Node, Node], lanes: Node, name: str
     ) -> tuple[Body, Node]:
         """How a panel is filled, if it is, and the element of the rows at `lanes`."""
-        rows = index.replace(self.c.factors[self.tile.rows], places)
+        rows = index.replace(self.c.rows(self.tile), places)
         if self.tile.rows_at == "place":
             return (), index.replace(rows, {self.inner[0]: lanes})
-        extents = (*(size(t) for t in piece.terms), self.tile.padded)
+        terms, along = piece.terms, tuple(self.inner)
+        used, length = self.tile.used, self.tile.padded
+        offset = index.const(0)
+        if self.tile.strip:
+            first = self.tile.lanes[0]
+            start = index.sub(places.get(first, first), self.inner[0])
+            strip = self.tile.strip.chunk(start, size(first) - self.tile.chunk, places)
+            terms = tuple(t for t in terms if t not in index.variables(strip.offset))
+            rows, along, offset = strip.value, strip.places, strip.offset
+            used, length = strip.used, strip.length(self.tile.padded)
+        kind = ops.PRIVATE
+        around: list[Node] = []
         if self.tile.rows_at == "before":
+            kind = ops.SCRATCH
             around = [x for x in (*self.outer, *piece.blocks) if x in index.variables(rows)]
-            panel = node(ops.SCRATCH, (), name, rows.dtype, (*(size(x) for x in around), *extents))
-        else:
-            around = []
-            panel = node(ops.PRIVATE, (), name, rows.dtype, extents)
+        counters = (*around, *terms)
+        panel = node(kind, (), name, rows.dtype, (*(size(x) for x in counters), length))
         fill: Body = ()
-        for nest in self.fills(panel, (*around, *piece.terms), rows):
+        for nest in self.fills(panel, counters, along, rows, used):
             fill += self.recipe(nest)
         if self.tile.rows_at == "before":
             self.before += fill
             fill = ()
-        return in_one_thread(fill), load(panel, (*around, *piece.terms, lanes))
+        return in_one_thread(fill), load(panel, (*counters, index.add(lanes, offset)))
 
-    def fills(self, panel: Node, counters: Counters, rows: Node) -> list[Nest]:
+    def fills(
+        self, panel: Node, counters: Counters, along: Sequence[Node], rows: Node, used: int
+    ) -> list[Nest]:
         """The nests that put rows into a panel, and zeros behind them."""
-        place = index.ravel(self.inner, self.inner_extents())
-        ranges = _loops((*counters, *self.inner))
+        place = index.ravel(along, [size(x) for x in along])
+        ranges = _loops((*counters, *along))
         nests = [Nest(ranges, (Store(panel, (*counters, place), rows),))]
-        if self.tile.padded > self.tile.used:
-            behind = index.loop("pad", self.tile.padded - self.tile.used)
-            at = (*counters, index.add(behind, self.tile.used))
+        length = panel.shape[-1]
+        if length > used:
+            behind = index.loop("pad", length - used)
+            at = (*counters, index.add(behind, used))
             zero = build.const(0, panel.dtype)
             nests.append(Nest(_loops((*counters, behind)), (Store(panel, at, zero),)))
         return nests
@@ -286,10 +299,11 @@ class _Builder:
 
     def direct_store(self) -> Store | None:
         """The store from registers to the result, if lanes are neighbours there."""
-        if self.tile.padded != self.tile.used:
+        extents = [size(c) for c in self.inner]
+        if self.tile.padded != self.tile.used or extents[1:] != [*self.tile.extents[1:]]:
             return None
         lanes = index.loop("n", self.tile.padded)
-        along = index.unravel(lanes, self.inner_extents())
+        along = index.unravel(lanes, extents)
         acc = node(ops.LOCAL, (), "acc", self.c.fold.dtype, ())
         at, value = self.result(read(acc), dict(zip(self.inner, along, strict=True)))
         flat = index.ravel(at, self.c.store.target.shape)

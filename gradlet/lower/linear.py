@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradlet.base.dtypes import DType
+from gradlet.ir import index
 from gradlet.ir.node import Node
 
-LOOP, END, READ, READ_STRIDED, PREFETCH, WRITE, STREAM, CHECK, BARRIER = (
-    "loop", "end", "read", "read_strided", "prefetch", "write", "stream", "check", "barrier",
+LOOP, END, READ, READ_NEAR, PREFETCH, WRITE, STREAM, CHECK, BARRIER = (
+    "loop", "end", "read", "read_near", "prefetch", "write", "stream", "check", "barrier",
 )  # fmt: skip
 BROADCAST, LANE_NUMBERS, REDUCE_LANES, PREFIX_LANES, SHUFFLE_LANES = (
     "broadcast", "lane_numbers", "reduce_lanes", "prefix_lanes", "shuffle_lanes",
@@ -20,7 +21,7 @@ BROADCAST, LANE_NUMBERS, REDUCE_LANES, PREFIX_LANES, SHUFFLE_LANES = (
 ANY_ORDER = "any_order"
 
 
-STEPS = (-1, 2, 3, 4)  # of strided reads; lanes further apart are gathered one by one
+STEPS = (-1, 2, 3, 4)  # from lane to lane; those further apart are gathered one by one
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Instruction:
     `seldom` of a WHERE so marked, True of arithmetic on an index that is never negative, and
     `any_order` of what adds to an array, however it is rounded. Reads and writes take (address[,
     mask]) and (address, value[, mask]); an address without lanes is where a vector starts. The
-    lanes of a strided read, whose `arg` is (array, step), lie `step` elements apart. What is
-    prefetched may lie outside the array. `stream` is a write of whole cache lines past the
+    lanes of a near read, whose `arg` is (array, offsets), are at these offsets from the first.
+    What is prefetched may lie outside the array. `stream` is a write of whole cache lines past the
     caches. At a `barrier` the invocations of a workgroup wait for each other.
     """
 
@@ -82,3 +83,22 @@ class LinearProgram:
 def private_bytes(array: Node) -> int:
     """Bytes from one thread's copy of a private array to the next: whole cache lines."""
     return -(-array.size * array.dtype.itemsize // 128) * 128
+
+
+def near_lanes(flat: Node, lane: Node) -> tuple[int, ...]:
+    """How far the address of each lane is from the first's; () where whole vectors are too many.
+
+    lanes of 2 * j -> (0, 2, 4, 6); lanes of j // 2 -> (0, 0, 1, 1); lanes of 100 * j -> ()
+    """
+    lanes, step = range(lane.arg[1]), index.coefficient(flat, lane)
+    if step is not None:
+        return tuple(step * j for j in lanes) if step in STEPS else ()
+    moving = [(x, n) for x, n in index.affine(flat)[0].items() if lane in index.variables(x)]
+    if any(len(index.variables(x)) > 1 for x, _ in moving):
+        return ()
+    try:
+        places = [sum(index.evaluate(x, {lane: j}) * n for x, n in moving) for j in lanes]
+    except KeyError:  # of what is read from memory
+        return ()
+    offsets = tuple(place - places[0] for place in places)
+    return offsets if max(map(abs, offsets)) <= STEPS[-1] * len(lanes) else ()

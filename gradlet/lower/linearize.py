@@ -27,16 +27,16 @@ from gradlet.lower.linear import (
     PREFETCH,
     PREFIX_LANES,
     READ,
-    READ_STRIDED,
+    READ_NEAR,
     REDUCE_LANES,
     SHUFFLE_LANES,
-    STEPS,
     STREAM,
     WRITE,
     Instruction,
     LinearProgram,
     Phase,
     Value,
+    near_lanes,
 )
 from gradlet.lower.loops import Assign, Body, Loop, assigns, rename
 
@@ -108,7 +108,7 @@ class _Linearizer:
         self.invocation: Node | None = None
         self.changing: dict[Node, frozenset[Node]] = {}  # the results of `reads_of`
         self.flat: dict[tuple[tuple[Node, ...], tuple[int, ...], Node | None], Node] = {}
-        self.steps: dict[tuple[Node, Node], int | None] = {}
+        self.offsets: dict[tuple[Node, Node], tuple[int, ...]] = {}
 
     def phase(self) -> Phase:
         statement = self.body[0]
@@ -256,7 +256,7 @@ class _Linearizer:
         if x.op is not ops.LOAD:
             return x.src
         flat, valid = self.flat_address(x.src[0], x.src[2:]), x.src[1]
-        if self.step_of(x) is not None:
+        if self.offsets_of(x):
             assert self.lane_counter is not None
             flat = index.replace(flat, {self.lane_counter: index.const(0)})
         return (flat,) if valid is index.TRUE else (flat, valid)
@@ -272,15 +272,15 @@ class _Linearizer:
             self.flat[key] = flat
         return flat
 
-    def step_of(self, x: Node) -> int | None:
-        """How far apart the lanes of a load lie, if they are best read by whole vectors."""
+    def offsets_of(self, x: Node) -> tuple[int, ...]:
+        """Where the lanes of a load lie, if they are best read by whole vectors."""
         if self.lane_counter is None or x.src[1] is not index.TRUE:
-            return None
+            return ()
         key = (x, self.lane_counter)
-        if key not in self.steps:
-            step = index.coefficient(index.ravel(x.src[2:], x.src[0].shape), self.lane_counter)
-            self.steps[key] = step if step in STEPS else None
-        return self.steps[key]
+        if key not in self.offsets:
+            flat = index.ravel(x.src[2:], x.src[0].shape)
+            self.offsets[key] = near_lanes(flat, self.lane_counter)
+        return self.offsets[key]
 
     def address(self, array: Node, at: tuple[Node, ...]) -> tuple[Value, bool]:
         """The address, and whether a whole vector of elements is meant."""
@@ -332,10 +332,10 @@ class _Linearizer:
         """Writes the instruction for one node into a scope."""
         if x.op is ops.LOAD:
             address, mask = args[0], args[1:]
-            step = self.step_of(x)
-            if lanes and step is not None:
-                arg = (x.src[0], step)
-                return self.emit(scope, READ_STRIDED, (address,), x.dtype, lanes, arg)
+            offsets = self.offsets_of(x)
+            if lanes and offsets:
+                arg = (x.src[0], offsets)
+                return self.emit(scope, READ_NEAR, (address,), x.dtype, lanes, arg)
             if lanes and not any(self.lane_counter in index.variables(i) for i in x.src[2:]):
                 address = self.spread(address, scope)  # only the mask differs between lanes
             if lanes and mask and not mask[0].lanes:

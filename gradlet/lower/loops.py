@@ -73,6 +73,11 @@ def loop(counter: Node, body: Body, kind: str = "serial", ahead: int = 0) -> Bod
     return (Loop(counter, body, kind, ahead),)
 
 
+def size(counter: Node) -> int:
+    """How many iterations a loop has; 1 where its counter is a constant."""
+    return counter.arg[1] if counter.op is ops.RANGE else 1
+
+
 def assigns(body: Body) -> Iterator[Assign]:
     """All assignments in a tree, in order."""
     for statement in body:

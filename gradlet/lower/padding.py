@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 
 from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest, Store, load
 from gradlet.ir.node import Node, node
-from gradlet.lower.loops import Body
 
 
-def pad_once(value: Node, recipe: Callable[[Nest], Body]) -> tuple[Body, Node] | None:
+def pad_once(value: Node) -> tuple[Nest, Node] | None:
     """A masked load becomes a plain one from a copy with the zeros in place.
 
         x[i - 1] if 1 <= i <= n else 0   ->   padded[i], after padded[1 + j] = x[j] for all j
 
     Returns:
-        the loops that fill the copy and the load from it, or None where there is no mask, or one
+        the nest that fills the copy and the load from it, or None where there is no mask, or one
         that says more than that the indices exist.
     """
     if value.op is not ops.LOAD or value.src[1] is index.TRUE:
@@ -35,7 +34,7 @@ def pad_once(value: Node, recipe: Callable[[Nest], Body]) -> tuple[Body, Node] |
     source = tuple(index.add(c, low) for c, (low, _) in zip(counters, spans, strict=True))
     copied = load(array, source, _inside(source, array.shape))
     loops = tuple(c for c in counters if c.op is ops.RANGE)
-    fill = recipe(Nest(loops, (Store(padded, counters, copied),)))
+    fill = Nest(loops, (Store(padded, counters, copied),))
     moved = tuple(index.sub(i, low) for i, (low, _) in zip(at, spans, strict=True))
     return fill, load(padded, moved)
 

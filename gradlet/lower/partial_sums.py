@@ -10,7 +10,8 @@ from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest, Store, load
 from gradlet.ir.node import node
 from gradlet.lower import transforms
-from gradlet.lower.tile import contraction_of, size
+from gradlet.lower.loops import size
+from gradlet.lower.tile import contraction_of
 
 _FEW_RESULTS = 64  # vectors of results that do not keep all threads busy
 _LONG_SUM = 1 << 13  # terms

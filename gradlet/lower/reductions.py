@@ -39,6 +39,7 @@ _BLOCKS = 64  # at most so many partial results of one element
 _LONG = 1 << 15  # floats that are not added up without blocks
 _SHORT = 4096  # floats that the lanes of a few vectors add up in one go
 _VECTORS = 12  # of accumulators that stay in registers
+_WINDOW = 9  # elements that are reduced without a loop
 _ROWS = 64  # rows of a column sum that a block has at least
 
 
@@ -283,9 +284,15 @@ def _reduce_across(nest: Nest, fold: Node, across: Node, target: Target) -> Body
     """
     body = _lanes_last(loops_of(nest), nest, across)
     lanes = target.lanes(4)
+    rest = across.arg[1] % lanes
+    if rest * fold.dtype.itemsize > target.vector_bytes and rest.bit_count() > 1:
+        lanes = target.lanes(fold.dtype.itemsize)  # LLVM takes other accumulators apart
     rows = index.const(0) if is_heavy(nest) else fold.src[-1]
     if across.arg[1] <= _VECTORS * lanes:
         kind = "serial" if is_heavy(nest) else "unroll"
+        if extent(fold.src[1:]) <= _WINDOW:
+            for counter in fold.src[1:]:
+                body = transforms.mark(body, counter, "unroll")
         return _strip_in_lanes(transforms.distribute(body, across), across, lanes, kind)
     return in_strips(body, nest.ranges, across, rows, fold.dtype, target)
 

@@ -113,7 +113,7 @@ def mark(body: Body, counter: Node, kind: str, check: bool = True) -> Body:
         if check and kind == "vector" and any(isinstance(s, Loop) for s in found.body):
             raise ScheduleError(f"{counter.arg[0]} is not innermost and cannot be a vector")
         if check and kind in ("parallel", "vector"):
-            _require_independent(found)
+            _require_independent(found, threads=kind == "parallel")
         if check and kind == "parallel":
             _require_own_locals(found)
         return (replace(found, kind=kind),)
@@ -131,15 +131,19 @@ def parallel_if_possible(statement: Statement) -> Body:
     return (statement,)
 
 
-def _require_independent(found: Loop) -> None:
-    """Iterations may run at once if none adds into a place that another one writes."""
+def _require_independent(found: Loop, threads: bool) -> None:
+    """Iterations may run at once if none adds into a place that another one writes.
+
+    Threads have private arrays of their own; lanes of one vector share them.
+    """
     begun = {a.target for a in assigns(found.body) if a.accumulate is None}
     for a in assigns(found.body):
         shared = a.target.op not in (ops.LOCAL, ops.PRIVATE) or a.target not in begun
         if shared and not any(found.counter in index.variables(i) for i in a.at):
             raise ScheduleError(f"iterations of {found.counter.arg[0]} write to one place")
         scattered = any(x.op is ops.CHECKED for i in a.at for x in _nodes(i))
-        if a.accumulate and scattered and not _plain_axis(a, found.counter):
+        own = threads and not shared
+        if a.accumulate and scattered and not own and not _plain_axis(a, found.counter):
             raise ScheduleError(f"iterations of {found.counter.arg[0]} may meet in one place")
 
 

@@ -137,7 +137,7 @@ def _mistyped(i: Instruction, arrays: set[Node]) -> str | None:
     """What is wrong with the arguments' dtypes and lanes."""
     if i.op is linear.BARRIER:
         return None
-    if i.op in (linear.READ, linear.READ_STRIDED, linear.PREFETCH, *_WRITES):
+    if i.op in (linear.READ, linear.READ_NEAR, linear.PREFETCH, *_WRITES):
         return _misused(i, arrays)
     result = i.result
     assert result is not None
@@ -164,7 +164,7 @@ def _mistyped(i: Instruction, arrays: set[Node]) -> str | None:
 def _misused(i: Instruction, arrays: set[Node]) -> str | None:
     """What is wrong with a read or a write."""
     address, *rest = i.args
-    array = i.arg[0] if i.op is linear.READ_STRIDED else i.arg
+    array = i.arg[0] if i.op is linear.READ_NEAR else i.arg
     if array not in arrays:
         return f"{array} is not an array of this phase"
     if address.dtype is not dtypes.index:

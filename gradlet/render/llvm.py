@@ -200,28 +200,26 @@ class _Function:
             return self.put(f"icmp ne {kind} {loaded}, zeroinitializer")
         return loaded
 
-    def strided_read(self, i: Instruction, result: Value) -> str:
-        """Whole vectors from the first lane to the last, from which lanes are picked in pairs.
+    def near_read(self, i: Instruction, result: Value) -> str:
+        """Whole vectors from the first element to the last, from which lanes are picked in pairs.
 
-        The last vector ends with the last lane, so that nothing beyond the array is read.
+        The last vector ends with the last element, so that nothing beyond the array is read.
         """
-        (array, step), (address,) = i.arg, i.args
-        lanes, dtype = result.lanes, result.dtype
+        (array, offsets), (address,) = i.arg, i.args
+        dtype, first = result.dtype, min(offsets)
+        lanes = min(result.lanes, max(offsets) - first + 1)  # of each vector
         kind = type_of(dtype, lanes, in_memory=True)
-        span = abs(step) * (lanes - 1)
-        first = min(0, step * (lanes - 1))
-        starts = [*range(0, span + 1 - lanes, lanes), span + 1 - lanes]
+        starts = [*range(first, max(offsets) + 1 - lanes, lanes), max(offsets) + 1 - lanes]
         found = "poison"
         for start in starts:
             element = scalar_type(dtype, in_memory=True)
-            at = self.put(f"add i64 {self.names[address.number]}, {first + start}")
+            at = self.put(f"add i64 {self.names[address.number]}, {start}")
             place = self.put(f"getelementptr {element}, ptr {self.pointer[array]}, i64 {at}")
             part = self.put(f"load {kind}, ptr {place}, align {dtype.itemsize}")
-            order = []
-            for lane in range(lanes):
-                offset = step * lane - first - start
-                order.append(lanes + offset if 0 <= offset < lanes else lane)
+            places = [offset - start for offset in offsets]
+            order = [lanes + p if 0 <= p < lanes else lane for lane, p in enumerate(places)]
             found = self.shuffle(found, part, kind, order)
+        kind = type_of(dtype, result.lanes, in_memory=True)
         if dtype is dtypes.bool_:
             return self.put(f"icmp ne {kind} {found}, zeroinitializer")
         return found
@@ -296,8 +294,8 @@ class _Function:
             return literal(i.arg, result.dtype)
         if i.op is linear.READ:
             return self.read(i, result)
-        if i.op is linear.READ_STRIDED:
-            return self.strided_read(i, result)
+        if i.op is linear.READ_NEAR:
+            return self.near_read(i, result)
         if i.op is linear.BROADCAST:
             return self.broadcast(i.args[0], result.lanes)
         if i.op is linear.LANE_NUMBERS:

@@ -148,7 +148,7 @@ def test_illegal_trees_are_refused(body: Body, says: str) -> None:
         verify_loops(body)
 
 
-@pytest.mark.parametrize(("step", "op"), [(-1, "read_strided"), (2, "read_strided"), (5, "read")])
+@pytest.mark.parametrize(("step", "op"), [(-1, "read_near"), (2, "read_near"), (5, "read")])
 def test_lanes_a_few_elements_apart_are_read_by_whole_vectors(step: int, op: str) -> None:
     wide = build.param(1, dtypes.float32, (8, 80))
     place = index.add(index.scale(J, step), 15 if step < 0 else 0)
@@ -156,9 +156,18 @@ def test_lanes_a_few_elements_apart_are_read_by_whole_vectors(step: int, op: str
     made = linearize(body, (OUT, wide))
     verify_linear(made)
     (phase,) = made.phases
-    (found,) = [i for i in phase.instructions if i.op in (linear.READ, linear.READ_STRIDED)]
+    (found,) = [i for i in phase.instructions if i.op in (linear.READ, linear.READ_NEAR)]
     assert found.op == op and found.result is not None and found.result.lanes == 16
-    assert found.arg == ((wide, step) if op == "read_strided" else wide)
+    offsets = tuple(step * lane for lane in range(16))
+    assert found.arg == ((wide, offsets) if op == "read_near" else wide)
+
+
+def test_lanes_that_share_elements_are_read_by_whole_vectors() -> None:
+    body = loop(H, loop(J, (Assign(OUT, (H, J), load(IN, (H, index.floordiv(J, 2)))),), "vector"))
+    made = linearize(body, (OUT, IN))
+    verify_linear(made)
+    (found,) = [i for i in made.phases[0].instructions if i.op is linear.READ_NEAR]
+    assert found.arg == (IN, tuple(lane // 2 for lane in range(16)))
 
 
 def instructions(*statements: Assign, lanes: bool = True) -> list[linear.Instruction]:

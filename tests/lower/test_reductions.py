@@ -16,7 +16,7 @@ from gradlet.ir import ops
 from gradlet.ir.kernel import Nest
 from gradlet.ir.node import Node, topological
 from gradlet.lower.choose import lower
-from gradlet.lower.loops import Body, loops, show
+from gradlet.lower.loops import Assign, Body, loops, show
 from gradlet.lower.nest import loops_of
 from gradlet.lower.reductions import Blocks, split_reduction
 from tests.graphs import TARGET, leaf, plan
@@ -150,3 +150,23 @@ def test_rows_of_a_large_array_are_fetched_ahead_where_one_lies_behind_the_other
     assert fetching(leaf(3072, 768) @ x)
     assert not fetching(leaf(300, 768) @ x)  # a core's own cache holds it
     assert not fetching(leaf(768, 4, 768).sum((0, 2)))  # other rows lie between
+
+
+def test_the_elements_of_a_small_window_are_reduced_without_a_loop() -> None:
+    (step,) = plan(leaf(8, 16, 28, 28).max_pool2d(2)).steps
+    found = {x.size for x in loops(lower(step.kernel, TARGET)) if x.kind == "unroll"}
+    assert found == {2}
+
+
+def test_wide_accumulators_are_as_many_as_registers_hold() -> None:
+    """14 of 64 bits are two vectors, of 8 and of 6, and not one of 14, which LLVM takes apart."""
+    largest, places = leaf(8, 16, 28, 28).max_pool2d(2, return_indices=True)
+    body = lower(plan(largest, places).steps[-1].kernel, TARGET)
+    wide = [
+        x.size
+        for x in loops(body)
+        if x.kind == "vector"
+        for a in x.body
+        if isinstance(a, Assign) and a.target.dtype.itemsize == 8 and a.accumulate is not None
+    ]
+    assert wide and set(wide) == {8, 6}

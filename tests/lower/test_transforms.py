@@ -13,6 +13,7 @@ from gradlet.base import dtypes
 from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Kernel, load
 from gradlet.ir.node import Node, node
+from gradlet.ir.ops import Op
 from gradlet.lower import transforms
 from gradlet.lower.loops import Assign, Body, ScheduleError, loop, loops, show
 from gradlet.lower.verify import verify_loops
@@ -135,6 +136,27 @@ def test_blocks_of_a_plain_axis_may_run_at_once() -> None:
         else:
             with pytest.raises(ScheduleError, match="may meet in one place"):
                 transforms.mark(body, outer, "parallel")
+
+
+@pytest.mark.parametrize(("op", "apart"), [(ops.PRIVATE, True), (ops.SCRATCH, False)])
+def test_threads_may_scatter_into_arrays_of_their_own(op: Op, apart: bool) -> None:
+    own = node(op, (), "own", dtypes.int64, (10,))
+    chosen = node(ops.CHECKED, (load(A, (H, K)),), 10, dtypes.index, ())
+    body = loop(
+        H,
+        (
+            *loop(J, (Assign(own, (J,), ZERO),)),
+            *loop(K, (Assign(own, (chosen,), load(A, (H, K)), ops.ADD),)),
+            *loop(J, (Assign(OUT, (H, J), load(own, (J,))),)),
+        ),
+    )
+    if apart:
+        assert next(loops(transforms.mark(body, H, "parallel"))).kind == "parallel"
+        with pytest.raises(ScheduleError, match="may meet in one place"):
+            transforms.mark(body, K, "vector")
+    else:
+        with pytest.raises(ScheduleError, match="write to one place"):
+            transforms.mark(body, H, "parallel")
 
 
 def test_privatize() -> None:
