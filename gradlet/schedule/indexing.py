@@ -81,11 +81,11 @@ class Indexer:
             rest = at[x.src[1].ndim :]
             return _with_checks(self.element(x.src[0], (*chosen, *rest), valid), chosen)
         assert op.elementwise, f"{op} has no element expression"
+        value = node(op, tuple(self.element(s, at, valid) for s in x.src), x.arg, x.dtype, ())
         if op is ops.MUL and self._folds:
             product = self._product(x, at, valid)
-            if zero_outside(product, valid):
-                return product
-        return node(op, tuple(self.element(s, at, valid) for s in x.src), x.arg, x.dtype, ())
+            return product if zero_outside(product, valid) else value
+        return value
 
     def checked(self, x: Node, source: int, at: Indices, valid: Node) -> Node:
         """Index `source` of a GATHER or SCATTER as an index expression that is in range."""
