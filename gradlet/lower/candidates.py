@@ -12,7 +12,7 @@ from gradlet.ir import index
 from gradlet.ir.node import Node
 from gradlet.lower.estimate import estimate
 from gradlet.lower.loops import size
-from gradlet.lower.strips import Strip, is_in_line, strip_of
+from gradlet.lower.strips import Strip, reads_in_line, strip_of
 from gradlet.lower.tile import Contraction, Tile, Unrolled
 
 _WIDEST = 8  # vectors side by side in a tile
@@ -47,7 +47,7 @@ def _candidates(c: Contraction, target: Target) -> Iterator[Tile]:
             if prod(size(r) for r in run) < lanes // 4:
                 continue
             source = c.sources[rows]
-            found = other and is_in_line(source, run[-1])
+            found = other and reads_in_line(source, run[-1])
             strip = strip_of(source, run, c.terms) if found else None
             for vectors in range(1, _WIDEST + 1):
                 limit = (target.vector_registers - vectors - 1) // vectors

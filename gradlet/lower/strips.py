@@ -75,7 +75,7 @@ class Strip:
         return replace(self, value=value, places=(inner, *self.places[1:]))
 
 
-def is_in_line(value: Node, counter: Node) -> bool:
+def reads_in_line(value: Node, counter: Node) -> bool:
     """True if all arrays that `value` is made of are read at neighbours as `counter` grows."""
     loads = [x for x in topological([value]) if x.op is ops.LOAD]
     steps = [index.coefficient(index.ravel(x.src[2:], x.src[0].shape), counter) for x in loads]
@@ -107,10 +107,10 @@ def strip_of(rows: Node, lanes: Sequence[Node], terms: Sequence[Node]) -> Strip 
         left = [t for t in left if t not in steps]
         places.append(place)
         offsets.append(offset)
-    strip = Strip(value, tuple(places), tuple(left), index.const(0))
     if len(left) == len(terms):
         return None
-    return Strip(value, strip.places, strip.terms, index.ravel(offsets, strip.spans))
+    offset = index.ravel(offsets, [size(place) for place in places])
+    return Strip(value, tuple(places), tuple(left), offset)
 
 
 def _zeros(value: Node, place: Node, step: int) -> int:

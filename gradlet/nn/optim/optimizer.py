@@ -203,8 +203,8 @@ class Optimizer:
         self, group: ParamGroup, alike: Used, counts: State, following: list[Node]
     ) -> Iterable[Tensor]:
         """Puts counters one step further, for these parameters and no others that have them."""
-        name = next(iter(counts), None)
-        if name and len(alike) < sum(state[name] is counts[name] for state in group.states):
+        first = next(iter(counts), None)
+        if first and len(alike) < sum(state[first] is counts[first] for state in group.states):
             counts = {
                 name: Tensor._leaf(value, self.device, requires_grad=False)
                 for name, value in zip(counts, following, strict=True)
