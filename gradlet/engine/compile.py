@@ -5,12 +5,15 @@ The stages between a graph and its machine code are loaded when a program is not
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from gradlet.base import settings
+from gradlet.base.remembered import forget
 from gradlet.engine import stored
 from gradlet.ir.kernel import Kernel
 from gradlet.ir.node import Node
@@ -40,7 +43,8 @@ def compile_program(
         return device.compile(sinks, params)
     made: Executable
     if not isinstance(device, CpuDevice):
-        made = _stage("assemble").assemble(device, sinks, params)
+        with _undisturbed():
+            made = _stage("assemble").assemble(device, sinks, params)
         return made
     indexed = indexed_axes(sinks)
     plain = not (settings.verify() or settings.search())
@@ -50,8 +54,22 @@ def compile_program(
         found = stored.recall(device, key, indexed, again)
         if found is not None:
             return found
-    made = _stage("native").native_program(device, sinks, params, updates, indexed, key)
+    with _undisturbed():
+        made = _stage("native").native_program(device, sinks, params, updates, indexed, key)
     return made
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Nobody looks for garbage while much is made of which little is; what helped goes then."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        forget()
+        if collects:
+            gc.enable()
 
 
 def _definitions(

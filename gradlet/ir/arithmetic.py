@@ -10,6 +10,7 @@ from functools import lru_cache
 from math import isqrt
 
 from gradlet.base import dtypes
+from gradlet.base.remembered import remembered
 from gradlet.ir import ops
 from gradlet.ir.bounds import Terms, form, ordered, remember_form, sort_key, span
 from gradlet.ir.node import Node, node
@@ -43,6 +44,7 @@ def add(*terms: Node | int) -> Node:
     return total(coefficients, constant)
 
 
+@remembered
 def scale(x: Node | int, factor: int) -> Node:
     """`x * factor` for a number `factor`."""
     if isinstance(x, int):
@@ -58,6 +60,7 @@ def sub(a: Node | int, b: Node | int) -> Node:
     return add(a, -b if isinstance(b, int) else scale(b, -1))
 
 
+@remembered
 def mul(a: Node | int, b: Node | int) -> Node:
     """`a * b`; the product of two that both vary is an atom."""
     if isinstance(a, int):
@@ -77,17 +80,25 @@ def times(terms: Terms, factor: int) -> Terms:
 
 
 def total(coefficients: dict[Node, int], constant: int) -> Node:
+    """The canonical node of a sum: of multiples of atoms, and a constant."""
+    return _total(tuple(coefficients.items()), constant)
+
+
+@remembered
+def _total(terms: Terms, constant: int) -> Node:
+    coefficients = dict(terms)
     if len(coefficients) > 1:
         joined = _join_remainder(coefficients)
         while joined is not None:
-            terms, offset = form(joined)
+            parts, offset = form(joined)
             constant += offset
-            for atom, factor in terms:
+            for atom, factor in parts:
                 coefficients[atom] = coefficients.get(atom, 0) + factor
             joined = _join_remainder(coefficients)
     return assemble(ordered(coefficients), constant)
 
 
+@remembered
 def assemble(terms: Terms, constant: int) -> Node:
     """The canonical node of terms that are already in order and cannot be joined."""
     if not terms:
@@ -134,6 +145,7 @@ def _join_remainder(coefficients: dict[Node, int]) -> Node | None:
     return None
 
 
+@remembered
 def minimum(x: Node, limit: int) -> Node:
     """The smaller of `x` and a number."""
     terms, constant = form(x)
@@ -148,6 +160,7 @@ def minimum(x: Node, limit: int) -> Node:
 # Quotients and remainders
 
 
+@remembered
 def floordiv(x: Node | int, n: int) -> Node:
     """`x // n`, rounded down, for n >= 1.
 
@@ -168,6 +181,7 @@ def floordiv(x: Node | int, n: int) -> Node:
     return add(assemble(whole, offset), quotient) if whole or offset else quotient
 
 
+@remembered
 def mod(x: Node | int, n: int) -> Node:
     """`x % n`, in [0, n), for n >= 1.
 

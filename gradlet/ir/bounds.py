@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradlet.base import dtypes
+from gradlet.base.remembered import remembered
 from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
 
@@ -56,6 +57,14 @@ def form(x: Node) -> tuple[Terms, int]:
     return ((x, 1),), 0
 
 
+def is_sum(x: Node) -> bool:
+    """Whether `x` is more than one atom, so that its form says something."""
+    op = x.op
+    if op is not ops.ADD and (op is not ops.MUL or x.src[1].op is not ops.CONST):
+        return False
+    return x.dtype is dtypes.index and not x.shape
+
+
 def remember_form(x: Node, terms: Terms, constant: int) -> None:
     """Notes the affine form of a sum or a multiple whose maker already knows it."""
     _facts(x).form = (terms, constant)
@@ -92,6 +101,7 @@ def affine(x: Node) -> tuple[dict[Node, int], int]:
     return dict(terms), constant
 
 
+@remembered
 def coefficient(x: Node, var: Node) -> int | None:
     """How much `x` grows when the loop counter `var` grows by one.
 
@@ -162,6 +172,9 @@ def _atom_bounds(x: Node) -> Span:
 
 def variables(x: Node) -> frozenset[Node]:
     """The RANGEs that occur in `x`, which may be any node."""
+    facts = x.facts
+    if facts is not None and facts.variables is not None:
+        return facts.variables
     found = _known_variables(x)
     if found is not None:
         return found

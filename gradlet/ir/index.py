@@ -12,9 +12,19 @@ from collections.abc import Iterable, Sequence
 from math import prod
 
 from gradlet.base import dtypes
+from gradlet.base.remembered import remembered
 from gradlet.ir import ops
 from gradlet.ir.arithmetic import add, const, floordiv, loop, minimum, mod, mul, scale, sub, total
-from gradlet.ir.bounds import affine, bounds, coefficient, evaluate, form, sort_key, variables
+from gradlet.ir.bounds import (
+    affine,
+    bounds,
+    coefficient,
+    evaluate,
+    form,
+    is_sum,
+    sort_key,
+    variables,
+)
 from gradlet.ir.conditions import (
     FALSE,
     TRUE,
@@ -45,6 +55,7 @@ __all__ = [
 # fmt: on
 
 
+@remembered
 def rebuild(current: Node, src: tuple[Node, ...]) -> Node:
     """The operation of `current` on other sources, simplified if it is index arithmetic."""
     op = current.op
@@ -140,17 +151,34 @@ class Replacing:
             return found
         if self.targets.isdisjoint(variables(x)):
             return x
+        if is_sum(x):
+            found = replaced[x] = self._sum(x)
+            return found
         for current in topological([x], self._waiting):
             if current not in replaced:
+                if is_sum(current):
+                    replaced[current] = self._sum(current)
+                    continue
                 src = tuple([replaced.get(source, source) for source in current.src])
                 replaced[current] = current if src == current.src else rebuild(current, src)
         return replaced[x]
 
     def _waiting(self, x: Node) -> Iterable[Node]:
         """The sources of `x` that may have to be replaced before it."""
-        if x in self.replaced or self.targets.isdisjoint(variables(x)):
+        if x in self.replaced or self.targets.isdisjoint(variables(x)) or is_sum(x):
             return ()
         return x.src
+
+    def _sum(self, x: Node) -> Node:
+        """A sum or a multiple, from its terms at once."""
+        terms, constant = form(x)
+        coefficients: dict[Node, int] = {}
+        for atom, factor in terms:
+            parts, offset = form(self(atom))
+            constant += factor * offset
+            for part, times in parts:
+                coefficients[part] = coefficients.get(part, 0) + factor * times
+        return total(coefficients, constant)
 
 
 def simplify(x: Node) -> Node:
@@ -202,6 +230,11 @@ def unravel(flat: Node | int, shape: Sequence[int]) -> tuple[Node, ...]:
 
 def ravel(indices: Sequence[Node | int], shape: Sequence[int]) -> Node:
     """The row-major position in `shape` of the element at `indices`."""
+    return _ravel(tuple(indices), tuple(shape))
+
+
+@remembered
+def _ravel(indices: tuple[Node | int, ...], shape: tuple[int, ...]) -> Node:
     coefficients: dict[Node, int] = {}
     constant = 0
     stride = 1

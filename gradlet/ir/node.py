@@ -159,10 +159,28 @@ def rewrite(roots: list[Node], rule: Callable[[Node, tuple[Node, ...]], Node]) -
         rule: called once for each node with its already rewritten sources; gives what
             stands in its place. `with_sources` keeps a node as it is.
     """
-    replaced: dict[Node, Node] = {}
-    for current in topological(roots):
-        replaced[current] = rule(current, tuple(replaced[s] for s in current.src))
-    return [replaced[root] for root in roots]
+    rewritten = Rewriting(rule)
+    return [rewritten(root) for root in roots]
+
+
+class Rewriting:
+    """`rewrite` for many graphs, whose common parts are rebuilt once."""
+
+    def __init__(self, rule: Callable[[Node, tuple[Node, ...]], Node]) -> None:
+        self.rule = rule
+        self.made: dict[Node, Node] = {}
+
+    def __call__(self, root: Node) -> Node:
+        made, rule = self.made, self.rule
+        if root not in made:
+            for current in topological([root], self._waiting if made else None):
+                if current not in made:
+                    made[current] = rule(current, tuple([made[s] for s in current.src]))
+        return made[root]
+
+    def _waiting(self, x: Node) -> tuple[Node, ...]:
+        """What is to be rebuilt before `x`."""
+        return () if x in self.made else x.src
 
 
 def with_sources(current: Node, src: tuple[Node, ...]) -> Node:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gradlet.base import dtypes
 from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest, Store
-from gradlet.ir.node import Node, node, topological
+from gradlet.ir.node import Node, node, rewrite, topological
 from gradlet.lower import transforms
 
 Stores = tuple[Store, ...]
@@ -84,7 +84,7 @@ def flatten_loads(value: Node) -> Node:
             src = (src[0], src[1], *_flattened(src[2:], src[0].shape))
         return index.rebuild(current, src)
 
-    return transforms.rewrite_expression(value, rule)
+    return rewrite([value], rule)[0]
 
 
 def _flattened(at: tuple[Node, ...], shape: tuple[int, ...]) -> Iterator[Node]:

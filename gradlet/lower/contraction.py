@@ -368,7 +368,7 @@ def in_one_thread(body: Body) -> Body:
     for statement in body:
         if isinstance(statement, Loop):
             kind = "serial" if statement.kind == "parallel" else statement.kind
-            statement = replace(statement, kind=kind, body=in_one_thread(statement.body))
+            statement = statement._replace(kind=kind, body=in_one_thread(statement.body))
         made += (statement,)
     return made
 

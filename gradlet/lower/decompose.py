@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import index, ops
 from gradlet.ir.build import binary, bitcast, cast, div, full_like, mul
-from gradlet.ir.node import Node, node
+from gradlet.ir.node import Node, Rewriting, node
 from gradlet.ir.ops import Op
 from gradlet.lower import float8, power, transcendental, trigonometry
 from gradlet.lower.floats import bits_of, choose, equal, less, magnitude, masked, plus
 from gradlet.lower.loops import Assign, Body, map_assigns
-from gradlet.lower.transforms import rewrite_expression
 
 Function = Callable[..., Node]
 
@@ -45,11 +43,11 @@ def decompose(body: Body, alone: bool = False) -> Body:
     Args:
         alone: there is neither float64 nor a C library.
     """
-    rule = partial(_rule, _FUNCTIONS | _ALONE if alone else _FUNCTIONS)
+    rewritten = Rewriting(partial(_rule, _FUNCTIONS | _ALONE if alone else _FUNCTIONS))
 
     def change(a: Assign) -> Body:
-        at = tuple(rewrite_expression(i, rule) for i in a.at)
-        return (replace(a, at=at, value=rewrite_expression(a.value, rule)),)
+        at = tuple([rewritten(i) for i in a.at])
+        return (Assign(a.target, at, rewritten(a.value), a.accumulate),)
 
     return map_assigns(body, change)
 

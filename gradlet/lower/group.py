@@ -14,7 +14,7 @@ from math import prod
 from gradlet.base.target import Target
 from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Group, Nest, Store, load
-from gradlet.ir.node import Node, node, rewrite, topological
+from gradlet.ir.node import Node, Rewriting, node, rewrite, topological
 from gradlet.lower import transforms
 from gradlet.lower.loops import Assign, Body, Loop, Statement, assigns, loop, loops, map_assigns
 from gradlet.lower.tile import contraction_of
@@ -133,7 +133,7 @@ def _fetch_next_row(body: Body) -> Body:
         params = {x for x in _needed((s,)) if x.op is ops.PARAM} - seen
         if isinstance(s, Loop) and s.kind == "serial":
             seen |= params
-            s = replace(s, ahead=s.size if params else 0)
+            s = s._replace(ahead=s.size if params else 0)
         made.append(s)
     return tuple(reversed(made))
 
@@ -191,7 +191,7 @@ def _serial(body: Body) -> Body:
     for s in body:
         if isinstance(s, Loop):
             kind = "serial" if s.kind == "parallel" else s.kind
-            made.append(replace(s, kind=kind, body=_serial(s.body)))
+            made.append(Loop(s.counter, _serial(s.body), kind, s.ahead))
         else:
             made.append(s)
     return tuple(made)
@@ -217,12 +217,13 @@ def map_arrays(body: Body, change: Callable[[Node], Node | None], *at: Node) -> 
             return load(array, (*at, *src[2:]), src[1])
         return index.rebuild(current, src)
 
+    rewritten = Rewriting(rule)
+
     def changed(a: Assign) -> Body:
-        value = rewrite([a.value], rule)[0]
-        array = change(a.target)
+        value, array = rewritten(a.value), change(a.target)
         if array is None:
-            return (replace(a, value=value),)
-        return (replace(a, target=array, at=(*at, *a.at), value=value),)
+            return (Assign(a.target, a.at, value, a.accumulate),)
+        return (Assign(array, (*at, *a.at), value, a.accumulate),)
 
     return map_assigns(body, changed)
 

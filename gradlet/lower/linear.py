@@ -6,9 +6,10 @@ Renderers translate an instruction at a time and decide nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gradlet.base.dtypes import DType
+from gradlet.base.remembered import remembered
 from gradlet.ir import index
 from gradlet.ir.node import Node
 
@@ -24,8 +25,7 @@ ANY_ORDER = "any_order"
 STEPS = (-1, 2, 3, 4)  # from lane to lane; those further apart are gathered one by one
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """A result: `lanes` is 0 for a scalar."""
 
     number: int
@@ -33,8 +33,7 @@ class Value:
     lanes: int = 0
 
 
-@dataclass(frozen=True)
-class Instruction:
+class Instruction(NamedTuple):
     """`result = op(args)`. `op` is an elementwise Op or one of the names above.
 
     `arg` is the constant of CONST, the extent of a loop, the array of a read or write, the Op of
@@ -85,6 +84,7 @@ def private_bytes(array: Node) -> int:
     return -(-array.size * array.dtype.itemsize // 128) * 128
 
 
+@remembered
 def near_lanes(flat: Node, lane: Node) -> tuple[int, ...]:
     """How far the address of each lane is from the first's; () where whole vectors are too many.
 

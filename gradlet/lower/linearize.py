@@ -46,9 +46,8 @@ _NEAR = 1 << 14  # bytes of an array that the nearest cache holds anyway
 
 @dataclass
 class _Scope:
-    counter: Node | None
     instructions: list[Instruction] = field(default_factory=list)
-    known: dict[Node, Value] = field(default_factory=dict)
+    known: list[Node] = field(default_factory=list)  # what is known as long as it lasts
     momentary: dict[Node, Value] = field(default_factory=dict)  # until what they read changes
     dependent: dict[Node, list[Node]] = field(default_factory=dict)  # which of them, by what
     broadcasts: dict[tuple[Value, int], Value] = field(default_factory=dict)
@@ -101,7 +100,9 @@ class _Linearizer:
         self.count = 0
         self.written = {a.target for a in assigns(body)}
         self.read = {array for a in assigns(body) for array in _arrays(a.value)}
-        self.scopes = [_Scope(None)]
+        self.scopes = [_Scope()]
+        self.depths: dict[Node, int] = {}  # of the scopes, by their counters
+        self.known: dict[Node, Value] = {}  # in all scopes together
         self.lane_counter: Node | None = None
         self.lanes = 0
         self.lane_counters: set[Node] = set()  # of the vector loops so far
@@ -109,6 +110,7 @@ class _Linearizer:
         self.changing: dict[Node, frozenset[Node]] = {}  # the results of `reads_of`
         self.flat: dict[tuple[tuple[Node, ...], tuple[int, ...], Node | None], Node] = {}
         self.offsets: dict[tuple[Node, Node], tuple[int, ...]] = {}
+        self.sources: dict[tuple[Node, Node | None], tuple[Node, ...]] = {}  # of loads
 
     def phase(self) -> Phase:
         statement = self.body[0]
@@ -116,12 +118,7 @@ class _Linearizer:
         extent = 1
         if isinstance(statement, Loop) and statement.kind == "parallel":
             extent = statement.size
-            self.scopes.append(_Scope(statement.counter, known={statement.counter: counter}))
-            self.run(statement.body)
-            if statement.ahead:
-                self.fetch_ahead(statement)
-            inner = self.scopes.pop()
-            self.emit_loop(counter, None, inner)
+            self.emit_loop(counter, None, self.inside(statement, counter))
         else:
             self.run(self.body)
         local = tuple(x for x in dict.fromkeys(a.target for a in assigns(self.body))
@@ -135,6 +132,26 @@ class _Linearizer:
     def value(self, dtype: DType, lanes: int = 0) -> Value:
         self.count += 1
         return Value(self.count, dtype, lanes)
+
+    def inside(self, found: Loop, counter: Value) -> _Scope:
+        """What stands in a loop, of which nothing is known behind it."""
+        scope = _Scope()
+        self.depths[found.counter] = len(self.scopes)
+        self.scopes.append(scope)
+        self.know(found.counter, counter, scope)
+        self.run(found.body)
+        if found.ahead:
+            self.fetch_ahead(found)
+        self.scopes.pop()
+        for x in scope.known:
+            self.known.pop(x, None)
+        del self.depths[found.counter]
+        return scope
+
+    def know(self, x: Node, value: Value, scope: _Scope) -> None:
+        """Notes a value that holds as long as a scope lasts."""
+        self.known[x] = value
+        scope.known.append(x)
 
     def emit_loop(self, counter: Value, size: int | None, scope: _Scope) -> None:
         """A loop of `size`, or the phase's own over [begin, end) where that is None."""
@@ -158,7 +175,7 @@ class _Linearizer:
                 self.scopes[-1].forget(statement.counter)
             elif statement.kind == "invocation":
                 self.invocation = statement.counter
-                self.scopes[0].known.setdefault(statement.counter, self.value(dtypes.index))
+                self.known.setdefault(statement.counter, self.value(dtypes.index))
                 self.run(statement.body)
                 self.now(BARRIER, (), None, 0)
                 self.scopes[-1].forget()
@@ -166,12 +183,7 @@ class _Linearizer:
                 self.forget_lanes(statement.counter)
                 self.scopes[-1].forget()
                 counter = self.value(dtypes.index)
-                self.scopes.append(_Scope(statement.counter, known={statement.counter: counter}))
-                self.run(statement.body)
-                if statement.ahead:
-                    self.fetch_ahead(statement)
-                inner = self.scopes.pop()
-                self.emit_loop(counter, statement.size, inner)
+                self.emit_loop(counter, statement.size, self.inside(statement, counter))
 
     def fetch_ahead(self, found: Loop) -> None:
         """Prefetches what the vectors that were read will be some iterations later."""
@@ -191,10 +203,8 @@ class _Linearizer:
         """What is known as a vector over `counter` is not known in a plain loop over it."""
         if counter in self.lane_counters:
             self.lane_counters.remove(counter)
-            for scope in self.scopes:
-                stale = [x for x in scope.known if counter in index.variables(x)]
-                for x in stale:
-                    del scope.known[x]
+            for x in [x for x in self.known if counter in index.variables(x)]:
+                del self.known[x]
 
     def assign(self, a: Assign) -> None:
         changed = self.where_changed(a)
@@ -239,15 +249,21 @@ class _Linearizer:
 
     def evaluate(self, x: Node) -> Value:
         """The value of an expression, computed where it belongs."""
-        if self.find(x) is None:
-            for current in topological([x], self.missing):
-                if self.find(current) is None:
-                    self.compute(current)
-        return self.evaluate_known(x)
-
-    def missing(self, x: Node) -> tuple[Node, ...]:
-        """What has to be computed before `x`, which may be known itself."""
-        return self.operands(x) if self.find(x) is None else ()
+        stack = [x]
+        while True:
+            current = stack[-1]
+            value = self.find(current)
+            if value is None:
+                sources = self.operands(current)
+                args = [self.find(source) for source in sources]
+                if None in args:
+                    waiting = [s for s, arg in zip(sources, args, strict=True) if arg is None]
+                    stack += reversed(waiting)
+                    continue
+                value = self.compute(current, tuple(arg for arg in args if arg is not None))
+            stack.pop()
+            if not stack:
+                return value
 
     def operands(self, x: Node) -> tuple[Node, ...]:
         """What must be known before `x`: for a load the address instead of the indices."""
@@ -255,11 +271,15 @@ class _Linearizer:
             return x.src[:1]
         if x.op is not ops.LOAD:
             return x.src
-        flat, valid = self.flat_address(x.src[0], x.src[2:]), x.src[1]
-        if self.offsets_of(x):
-            assert self.lane_counter is not None
-            flat = index.replace(flat, {self.lane_counter: index.const(0)})
-        return (flat,) if valid is index.TRUE else (flat, valid)
+        found = self.sources.get((x, self.lane_counter))
+        if found is None:
+            flat, valid = self.flat_address(x.src[0], x.src[2:]), x.src[1]
+            if self.offsets_of(x):
+                assert self.lane_counter is not None
+                flat = index.replace(flat, {self.lane_counter: index.const(0)})
+            found = (flat,) if valid is index.TRUE else (flat, valid)
+            self.sources[x, self.lane_counter] = found
+        return found
 
     def flat_address(self, array: Node, at: tuple[Node, ...]) -> Node:
         """The address of an element; of a vector that is contiguous, of its first lane."""
@@ -290,43 +310,35 @@ class _Linearizer:
         return self.evaluate(self.flat_address(array, at)), spread
 
     def find(self, x: Node) -> Value | None:
-        found = self.scopes[-1].momentary.get(x)
-        if found is not None:
-            return found
-        for scope in self.scopes:
-            if x in scope.known:
-                return scope.known[x]
-        return None
+        """The value of an expression, if it is known here."""
+        return self.scopes[-1].momentary.get(x) or self.known.get(x)
 
     def reads_of(self, x: Node) -> frozenset[Node]:
         """The arrays that a value is read from and that this phase writes."""
         found = self.changing.get(x)
         if found is None:
-            found = frozenset().union(*(self.reads_of(s) for s in x.src))
+            found = frozenset().union(*[self.reads_of(s) for s in x.src])
             if x.op is ops.LOAD and x.src[0] in self.written:
                 found |= {x.src[0]}
             self.changing[x] = found
         return found
 
-    def compute(self, x: Node) -> None:
+    def compute(self, x: Node, args: tuple[Value, ...]) -> Value:
         prefix = x.op is ops.PREFIX  # whose lanes differ though those of its source may be equal
-        lanes = self.lanes if prefix or self.lane_counter in index.variables(x) else 0
-        args = tuple(self.evaluate_known(s) for s in self.operands(x))
+        needed = index.variables(x)
+        lanes = self.lanes if prefix or self.lane_counter in needed else 0
         until = self.reads_of(x)
         if prefix and self.lane_counter is not None:
             until |= {self.lane_counter}
         if until:
-            self.scopes[-1].remember(x, self.put(x, args, lanes, self.scopes[-1]), until)
-            return
-        needed = index.variables(x)
-        depth = max((d for d, s in enumerate(self.scopes) if s.counter in needed), default=0)
-        scope = self.scopes[depth]
-        scope.known[x] = self.put(x, args, lanes, scope)
-
-    def evaluate_known(self, x: Node) -> Value:
-        found = self.find(x)
-        assert found is not None
-        return found
+            value = self.put(x, args, lanes, self.scopes[-1])
+            self.scopes[-1].remember(x, value, until)
+            return value
+        depths = self.depths
+        scope = self.scopes[max([depths.get(counter, 0) for counter in needed], default=0)]
+        value = self.put(x, args, lanes, scope)
+        self.know(x, value, scope)
+        return value
 
     def put(self, x: Node, args: tuple[Value, ...], lanes: int, scope: _Scope) -> Value:
         """Writes the instruction for one node into a scope."""

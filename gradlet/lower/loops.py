@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from gradlet.base import dtypes
 from gradlet.ir import index, ops
@@ -24,8 +24,7 @@ from gradlet.ir.node import Node, topological
 from gradlet.ir.ops import Op
 
 
-@dataclass(frozen=True)
-class Assign:
+class Assign(NamedTuple):
     """`target[at] = value`, or `target[at] op= value` with an `accumulate` op.
 
     `target` is a PARAM, LOCAL, PRIVATE or SCRATCH node; `value` a scalar expression.
@@ -37,8 +36,7 @@ class Assign:
     accumulate: Op | None = None
 
 
-@dataclass(frozen=True)
-class Loop:
+class Loop(NamedTuple):
     """`body` for each value of `counter`, a RANGE node.
 
     `kind` is `serial`, `parallel` (iterations spread over threads; outermost only), `unroll`
@@ -100,7 +98,8 @@ def map_assigns(body: Body, change: Callable[[Assign], Body]) -> Body:
     made: list[Statement] = []
     for statement in body:
         if isinstance(statement, Loop):
-            made.append(replace(statement, body=map_assigns(statement.body, change)))
+            counter, body, kind, ahead = statement
+            made.append(Loop(counter, map_assigns(body, change), kind, ahead))
         else:
             made.extend(change(statement))
     return tuple(made)
@@ -120,7 +119,8 @@ def change_loop(body: Body, counter: Node, change: Callable[[Loop], Body]) -> Bo
                 found += 1
                 made.extend(change(statement))
             else:
-                made.append(replace(statement, body=visit(statement.body)))
+                loop_counter, inside, kind, ahead = statement
+                made.append(Loop(loop_counter, visit(inside), kind, ahead))
         return tuple(made)
 
     changed = visit(body)
@@ -135,7 +135,8 @@ def rename(body: Body, replacements: dict[Node, Node]) -> Body:
     replaced = index.Replacing(replacements)
 
     def change(a: Assign) -> Body:
-        return (replace(a, at=tuple(map(replaced, a.at)), value=replaced(a.value)),)
+        at = tuple([replaced(i) for i in a.at])
+        return (Assign(a.target, at, replaced(a.value), a.accumulate),)
 
     return map_assigns(body, change)
 

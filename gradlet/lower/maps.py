@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil, prod
 
 from gradlet.base import dtypes
@@ -64,10 +63,10 @@ def _fetching(body: Body, in_rows: bool) -> Body:
     made: Body = ()
     for s in body:
         if isinstance(s, Loop) and s.kind in ("serial", "parallel"):
-            s = replace(s, body=_fetching(s.body, in_rows))
+            s = s._replace(body=_fetching(s.body, in_rows))
             lanes = [x.size for x in s.body if isinstance(x, Loop) and x.kind == "vector"]
             ahead = max(1, _AHEAD // sum(lanes)) if len(lanes) == len(s.body) else 0
-            s = replace(s, ahead=ahead if in_rows or s.size >= 4 * ahead else 0)
+            s = s._replace(ahead=ahead if in_rows or s.size >= 4 * ahead else 0)
         made += (s,)
     return made
 

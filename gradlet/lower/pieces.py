@@ -7,9 +7,8 @@ from dataclasses import replace
 from gradlet.base import dtypes
 from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest
-from gradlet.ir.node import Node, topological
+from gradlet.ir.node import Node, rewrite, topological
 from gradlet.lower.maps import extent
-from gradlet.lower.transforms import rewrite_expression
 
 _FEWEST = 8  # pieces that are worth being taken apart, each half being compiled by itself
 _SMALL = 1 << 12  # elements of an array for which they are not
@@ -79,7 +78,7 @@ def _between(nest: Nest, counter: Node, begin: int, end: int, conditions: dict[N
         replace(
             store,
             index=tuple(index.replace(i, places) for i in store.index),
-            value=rewrite_expression(store.value, rule),
+            value=rewrite([store.value], rule)[0],
         )
         for store in nest.stores
     )

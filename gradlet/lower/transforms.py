@@ -6,12 +6,10 @@ would not be the same. `choose.py` decides which to apply.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from itertools import groupby
 
 from gradlet.ir import build, index, ops
-from gradlet.ir.node import Node, node, topological
+from gradlet.ir.node import Node, Rewriting, node, rewrite, topological
 from gradlet.lower.loops import (
     Assign,
     Body,
@@ -116,7 +114,7 @@ def mark(body: Body, counter: Node, kind: str, check: bool = True) -> Body:
             _require_independent(found, threads=kind == "parallel")
         if check and kind == "parallel":
             _require_own_locals(found)
-        return (replace(found, kind=kind),)
+        return (found._replace(kind=kind),)
 
     return change_loop(body, counter, change)
 
@@ -210,7 +208,7 @@ def _push(body: Body, counter: Node, kind: str) -> Body:
     for is_loop, run in groupby(body, lambda s: isinstance(s, Loop)):
         if is_loop:
             inner = (s for s in run if isinstance(s, Loop))
-            made += [replace(s, body=_push(s.body, counter, kind)) for s in inner]
+            made += [s._replace(body=_push(s.body, counter, kind)) for s in inner]
         else:
             made += loop(counter, tuple(run), kind)
     return tuple(made)
@@ -224,31 +222,25 @@ def _replace_locals(body: Body, wider: dict[Node, Node], counter: Node) -> Body:
             return read(wider[current.src[0]], *src[2:], counter)
         return index.rebuild(current, src)
 
+    rewritten = Rewriting(rule)
+
     def change(a: Assign) -> Body:
-        value = rewrite_expression(a.value, rule)
+        value = rewritten(a.value)
         if a.target in wider:
-            return (replace(a, target=wider[a.target], at=(*a.at, counter), value=value),)
-        return (replace(a, value=value),)
+            return (Assign(wider[a.target], (*a.at, counter), value, a.accumulate),)
+        return (Assign(a.target, a.at, value, a.accumulate),)
 
     return map_assigns(body, change)
 
 
-def rewrite_expression(x: Node, rule: Callable[[Node, tuple[Node, ...]], Node]) -> Node:
-    """`x` rebuilt from the leaves up by a rule that gets each node and its new sources."""
-    done: dict[Node, Node] = {}
-    for current in topological([x]):
-        done[current] = rule(current, tuple(done[s] for s in current.src))
-    return done[x]
-
-
 def replace_value(x: Node, old: Node, new: Node) -> Node:
     """The expression `x` with `new` wherever `old` stands."""
-    return rewrite_expression(x, lambda n, src: new if n is old else index.rebuild(n, src))
+    return rewrite([x], lambda n, src: new if n is old else index.rebuild(n, src))[0]
 
 
 def map_values(body: Body, old: Node, new: Node) -> Body:
     """The tree with an expression replaced in every assignment."""
-    return map_assigns(body, lambda a: (replace(a, value=replace_value(a.value, old, new)),))
+    return map_assigns(body, lambda a: (a._replace(value=replace_value(a.value, old, new)),))
 
 
 def privatize(body: Body, counter: Node, target: Node) -> Body:
@@ -276,7 +268,7 @@ def privatize(body: Body, counter: Node, target: Node) -> Body:
     start = build.const(build.identity_value(op, target.dtype), target.dtype)
 
     def change(found: Loop) -> Body:
-        return loop(counter, (replace(update, target=part, at=(counter,)),), "vector")
+        return loop(counter, (update._replace(target=part, at=(counter,)),), "vector")
 
     outermost = _outermost_reduction_loop(body, counter)
 
@@ -312,7 +304,7 @@ def scan_in_lanes(body: Body, counter: Node) -> Body:
         whole = build.binary(op, read(carry), read(lanes, counter))
         step: Body = (
             Assign(lanes, (counter,), within),
-            replace(store, value=replace_value(store.value, read(carry), whole)),
+            store._replace(value=replace_value(store.value, read(carry), whole)),
         )
         last = Assign(carry, (), read(lanes, index.const(size - 1)), op)
         return (*loop(counter, step, "vector"), last)

@@ -9,7 +9,6 @@ thread has its own copy, one behind the other. A check that fails writes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from gradlet.base import dtypes
 from gradlet.base.target import LINE_BYTES, Target
@@ -278,7 +277,7 @@ class _Function:
         test = self.names[mask.number]
         self.lines.append(f"  br i1 {test}, label %{label}, label %{label}.end")
         self.begin_block(label)
-        self.write(replace(i, args=(address, value)))
+        self.write(i._replace(args=(address, value)))
         self.lines.append(f"  br label %{label}.end")
         self.begin_block(f"{label}.end")
 
@@ -350,7 +349,7 @@ class _Function:
         start = build.identity_value(i.arg, result.dtype) if zero is None else zero
         splat = f"splat ({scalar_type(result.dtype)} {literal(start, result.dtype)})"
         name, step = self.names[i.args[0].number], 1
-        combine = replace(i, op=i.arg)
+        combine = i._replace(op=i.arg)
         while step < result.lanes:
             order = [(lane - step) % (2 * result.lanes) for lane in range(result.lanes)]
             moved = self.shuffle(name, splat, type_of(result.dtype, result.lanes), order)

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from gradlet.base import dtypes
+from gradlet.base.remembered import forget
 from gradlet.ir import build, index, ops
 from gradlet.ir.index import FALSE, TRUE
 from gradlet.ir.node import Node, interned_count, node
@@ -328,6 +329,7 @@ def test_loops_of_one_step_and_bad_divisors() -> None:
 
 
 def test_facts_do_not_keep_nodes_alive() -> None:
+    forget()
     gc.collect()
     before = interned_count()
     a, b = index.loop("leak", 50), index.loop("leak2", 60)
@@ -339,5 +341,6 @@ def test_facts_do_not_keep_nodes_alive() -> None:
     index.bounds(mul)
     index.replace(y, {a: index.add(b, 1)})
     del a, b, x, y, mul
+    forget()
     gc.collect()
     assert interned_count() == before
