@@ -16,6 +16,7 @@ from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value
+from gradlet.render.llvm_places import Places
 from gradlet.render.llvm_rules import BOOL_BINARY, RULES
 from gradlet.render.llvm_types import literal, mangled, scalar_type, type_of
 
@@ -59,16 +60,13 @@ class _Function:
         self.fresh = 0
         self.block = "entry"
         self.open_loops: list[tuple[Value, str, str]] = []
-        self.constants: dict[int, bool] = {}
+        self.places = Places(self.put)
 
     def text(self) -> str:
         arrays = (*self.program.params, *self.program.scratch)
-        self.pointer = {a: f"%a{i}" for i, a in enumerate(arrays)}
+        self.places.pointer = {a: f"%a{i}" for i, a in enumerate(arrays)}
         for i, array in enumerate(self.phase.locals):
-            size = max(1, array.size)
-            element = scalar_type(array.dtype, in_memory=True)
-            self.pointer[array] = f"%local{i}"
-            self.lines.append(f"  %local{i} = alloca [{size} x {element}], align 64")
+            self.places.declare(array, f"%local{i}")
         if not any(i.arg is None and i.op is linear.LOOP for i in self.phase.instructions):
             self.names[self.phase.counter.number] = "0"
         for instruction in self.phase.instructions:
@@ -80,7 +78,8 @@ class _Function:
         )
         inner = f"define internal void @{self.name}_body({formal}, i64 %begin, i64 %end) #0 {{"
         wrapper = self.wrapper(arrays)
-        return "\n".join([inner, "entry:", *self.lines, "  ret void", "}", wrapper])
+        lines = (*self.places.begin, *self.lines)
+        return "\n".join([inner, "entry:", *lines, "  ret void", "}", wrapper])
 
     def wrapper(self, arrays: Sequence[Node]) -> str:
         """The exported function: fetches the addresses and calls the body."""
@@ -129,6 +128,7 @@ class _Function:
     def begin_block(self, name: str) -> None:
         self.lines.append(f"{name}:")
         self.block = name
+        self.places.here.clear()
 
     def instruction(self, i: Instruction) -> None:
         if i.op is linear.LOOP:
@@ -174,9 +174,7 @@ class _Function:
     # Memory
 
     def place(self, array: Node, address: Value) -> str:
-        element = scalar_type(array.dtype, in_memory=True)
-        where = f"{type_of(dtypes.index, address.lanes)} {self.names[address.number]}"
-        return self.put(f"getelementptr {element}, ptr {self.pointer[array]}, {where}")
+        return self.places.place(array, address, self.names[address.number])
 
     def read(self, i: Instruction, result: Value) -> str:
         array, address, dtype = i.arg, i.args[0], result.dtype
@@ -191,8 +189,7 @@ class _Function:
         else:  # element 0 always exists; it is read and dropped where the mask is false
             mask = self.names[i.args[1].number]
             safe = self.put(f"select i1 {mask}, i64 {self.names[address.number]}, i64 0")
-            element = scalar_type(dtype, in_memory=True)
-            pointer = self.put(f"getelementptr {element}, ptr {self.pointer[array]}, i64 {safe}")
+            pointer = self.places.place(array, address, safe)
             value = self.put(f"load {kind}, ptr {pointer}, align {align}")
             loaded = self.put(f"select i1 {mask}, {kind} {value}, {kind} zeroinitializer")
         if dtype is dtypes.bool_:
@@ -211,9 +208,8 @@ class _Function:
         starts = [*range(first, max(offsets) + 1 - lanes, lanes), max(offsets) + 1 - lanes]
         found = "poison"
         for start in starts:
-            element = scalar_type(dtype, in_memory=True)
             at = self.put(f"add i64 {self.names[address.number]}, {start}")
-            place = self.put(f"getelementptr {element}, ptr {self.pointer[array]}, i64 {at}")
+            place = self.places.place(array, address, at)
             part = self.put(f"load {kind}, ptr {place}, align {dtype.itemsize}")
             places = [offset - start for offset in offsets]
             order = [lanes + p if 0 <= p < lanes else lane for lane, p in enumerate(places)]
@@ -311,7 +307,10 @@ class _Function:
             return self.check(i, result)
         names = [self.names[a.number] for a in i.args]
         dtype = i.args[-1].dtype if i.op is not ops.WHERE else result.dtype
-        return RULES[i.op](self, names, dtype, result, i)
+        name = RULES[i.op](self, names, dtype, result, i)
+        if i.op is ops.ADD and result.dtype is dtypes.index and not result.lanes:
+            self.places.note_sum(name, names)
+        return name
 
     def broadcast(self, value: Value, lanes: int) -> str:
         name = self.names[value.number]

@@ -52,13 +52,43 @@ def fuse(plan: Schedule, cache_bytes: int, threads: int) -> Schedule:
     found = clusters(plan.steps, plan.buffers, cache_bytes, threads)
     plan, found = recompute(plan, found, cache_bytes)
     found, readers = _wanted(plan, found)
-    made = []
+
+    def joined(cluster: Cluster) -> Step:
+        if len(cluster.steps) == 1:
+            return plan.steps[cluster.steps[0]]
+        return _Joining(cluster, readers, plan).step(cache_bytes)
+
+    made = {cluster.steps: [joined(cluster)] for cluster in found}
+    kernels = {step.kernel for (step,) in made.values()}
     for cluster in found:
-        if len(cluster.steps) > 1:
-            made.append(_Joining(cluster, readers, plan).step(cache_bytes))
-        else:
-            made.append(plan.steps[cluster.steps[0]])
-    return replace(plan, steps=tuple(made))
+        apart = [joined(part) for part in _like_another(cluster, found, plan)]
+        if any(step.kernel in kernels for step in apart):
+            made[cluster.steps] = apart
+    return replace(plan, steps=tuple(step for steps in made.values() for step in steps))
+
+
+def _like_another(
+    cluster: Cluster, others: Sequence[Cluster], plan: Schedule
+) -> tuple[Cluster, ...]:
+    """A cluster in two parts, of which the larger does what another cluster does, if it can be.
+
+    The last layer of a network may be joined with what follows it, as no other layer is. If all
+    layers write the same arrays, one kernel for them all is less to compile, and what follows the
+    last reads what is stored anyway.
+    """
+    steps, forms = cluster.steps, _forms(cluster, plan)
+    for other in others:
+        size = len(other.steps)
+        if cluster.adds or not len(steps) > size > len(steps) // 2:
+            continue
+        for cut, part in ((size, forms[:size]), (len(steps) - size, forms[-size:])):
+            if part == _forms(other, plan):
+                return tuple(replace(cluster, steps=half) for half in (steps[:cut], steps[cut:]))
+    return ()
+
+
+def _forms(cluster: Cluster, plan: Schedule) -> list[Kernel]:
+    return [plan.steps[number].kernel for number in cluster.steps]
 
 
 def _wanted(plan: Schedule, found: Sequence[Cluster]) -> tuple[list[Cluster], Counter[int]]:

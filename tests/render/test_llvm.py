@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import numpy as np
@@ -14,7 +15,7 @@ from gradlet.base import dtypes
 from gradlet.engine.lowering import linear_program
 from gradlet.render import llvm
 from gradlet.render.llvm_types import literal, scalar_type, type_of
-from tests.graphs import GRAPHS, TARGET, plan
+from tests.graphs import GRAPHS, TARGET, leaf, plan
 
 
 def test_types() -> None:
@@ -95,3 +96,13 @@ def test_floats_saturate_into_integers_and_nan_gives_zero(source: type, name: st
     got = Tensor(x, device="cpu").cast(wanted).numpy()
     want = Tensor(x, device="numpy").cast(wanted).numpy()
     np.testing.assert_array_equal(got, want)
+
+
+def test_neighbours_are_reached_from_each_other() -> None:
+    (step,) = plan(leaf(64, 64) @ leaf(64, 64)).steps
+    text = llvm.render(linear_program(step.kernel, TARGET), TARGET)
+    behind = set(re.findall(r"(%t\d+) = add i64 %\w+, \d+$", text, re.MULTILINE))
+    steps = re.findall(r"getelementptr float, ptr (%[\w.]+), i64 (%?\w+)$", text, re.MULTILINE)
+    assert behind.isdisjoint(index for _, index in steps)
+    assert any(base.startswith("%t") and index.isdigit() for base, index in steps)
+    assert not any(index == "0" for _, index in steps)

@@ -222,6 +222,28 @@ def test_equal_rows_are_equal_kernels() -> None:
     assert len(groups) == 2 and groups[0] == groups[1]
 
 
+def layers(count: int, last: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Softmaxes with something between that mixes rows, and what is made of the last of them."""
+    x, mix = leaf(64, 50), leaf(64, 64)
+    made = []
+    for _ in range(count):
+        made.append(x.softmax(1))
+        x = mix @ made[-1]
+    return [*made, last(made[-1])]
+
+
+def test_the_last_layer_is_the_kernel_of_the_others_if_it_stores_the_same() -> None:
+    def sums(x: Tensor) -> Tensor:
+        return (x * x).sum(1)
+
+    assert len({step.kernel for step in plan(*layers(1, sums)).steps}) == 1  # joined where alone
+    made = plan(*layers(3, sums))
+    groups = [s.kernel for s in made.steps if isinstance(s.kernel.nests[0], Group)]
+    assert len(groups) == 3 and len(set(groups)) == 1
+    assert [step.kernel for step in made.steps].index(groups[0]) == 0
+    assert made.steps[-1].kernel not in groups
+
+
 def test_scattered_rows_are_nobodys_own() -> None:
     """What is added at rows that an index picks cannot run row by row."""
     table, picks, rows = leaf(40, 6), labels(40), leaf(40, 6).softmax(1)

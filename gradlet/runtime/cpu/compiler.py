@@ -12,6 +12,7 @@ import itertools
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gradlet.base.target import Target
@@ -94,9 +95,9 @@ def _compile(llvm_ir: str, target: Target, as_object: bool) -> bytes:
             module.verify()
         except RuntimeError as error:
             raise _refused(error) from None
-        with _target_machine(target) as machine:
-            _optimise(module, machine)
-            return _emit(module, machine, as_object)
+        tools = _tools(target)
+        _unlocked("LLVMPY_RunNewModulePassManager")(tools.passes, module, tools.builder)
+        return _emit(module, tools.machine, as_object)
 
 
 def _parse(llvm_ir: str, context: Any) -> Any:
@@ -127,23 +128,44 @@ def _target_machine(target: Target) -> Any:
     )
 
 
-def _optimise(module: Any, machine: Any) -> None:
-    """Clean the program up: registers for stack slots, simpler arithmetic, no needless stores.
+@dataclass(frozen=True)
+class _Tools:
+    """What one thread compiles with for one target.
 
-    Programs come here with their loops chosen, unrolled and vectorised, each value computed once
-    and where it belongs. LLVM's usual passes for that would take most of the time of compiling
-    and change next to nothing in the hot loops.
+    The passes clean programs up: registers for stack slots, simpler arithmetic, no needless
+    stores. Programs come here with their loops chosen, unrolled and vectorised, each value
+    computed once and where it belongs. LLVM's usual passes for that would take most of the time
+    of compiling and change next to nothing in the hot loops.
     """
-    llvm = _llvm()
-    with llvm.create_pipeline_tuning_options() as options:
-        builder = llvm.create_pass_builder(machine, options)
-        with builder, llvm.create_new_module_pass_manager() as passes:
-            passes.add_always_inliner_pass()
-            passes.add_simplify_cfg_pass()
-            passes.add_sroa_pass()
-            passes.add_instruction_combine_pass()
-            passes.add_dead_store_elimination_pass()
-            _unlocked("LLVMPY_RunNewModulePassManager")(passes, module, builder)
+
+    machine: Any
+    builder: Any
+    passes: Any
+
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.tools: dict[Target, _Tools] = {}
+
+
+_of_thread = _OfThread()
+
+
+def _tools(target: Target) -> _Tools:
+    """This thread's tools, made once: each call into LLVM waits for Python's lock afterwards."""
+    made = _of_thread.tools
+    if target not in made:
+        llvm = _llvm()
+        machine = _target_machine(target)
+        with llvm.create_pipeline_tuning_options() as options:
+            builder = llvm.create_pass_builder(machine, options)
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_simplify_cfg_pass()
+        passes.add_sroa_pass()
+        passes.add_instruction_combine_pass()
+        passes.add_dead_store_elimination_pass()
+        made[target] = _Tools(machine, builder, passes)
+    return made[target]
 
 
 def _emit(module: Any, machine: Any, as_object: bool) -> bytes:
