@@ -38,7 +38,7 @@ from gradlet.lower.linear import (
     Value,
     near_lanes,
 )
-from gradlet.lower.loops import Assign, Body, Loop, assigns, rename
+from gradlet.lower.loops import Assign, Body, Loop, assigns, rename, split_phases
 
 _STREAMED = 1 << 26  # bytes of an array that no cache holds until somebody reads it
 _NEAR = 1 << 14  # bytes of an array that the nearest cache holds anyway
@@ -71,21 +71,6 @@ def linearize(body: Body, params: tuple[Node, ...]) -> LinearProgram:
     arrays = [x for a in assigns(body) for x in (a.target, *_arrays(a.value))]
     scratch = tuple(dict.fromkeys(x for x in arrays if x.op in (ops.SCRATCH, ops.PRIVATE)))
     return LinearProgram(phases, params, scratch)
-
-
-def split_phases(body: Body) -> list[Body]:
-    """Each parallel loop is a phase of its own; what stands between two is one phase as well."""
-    phases: list[Body] = []
-    for statement in body:
-        alone = isinstance(statement, Loop) and statement.kind == "parallel"
-        if alone or not phases or _is_parallel(phases[-1]):
-            phases.append(())
-        phases[-1] += (statement,)
-    return phases
-
-
-def _is_parallel(phase: Body) -> bool:
-    return bool(phase) and isinstance(phase[0], Loop) and phase[0].kind == "parallel"
 
 
 def _arrays(value: Node) -> list[Node]:
@@ -254,13 +239,18 @@ class _Linearizer:
             current = stack[-1]
             value = self.find(current)
             if value is None:
-                sources = self.operands(current)
-                args = [self.find(source) for source in sources]
-                if None in args:
-                    waiting = [s for s, arg in zip(sources, args, strict=True) if arg is None]
+                args: list[Value] = []
+                waiting: list[Node] = []
+                for source in self.operands(current):
+                    arg = self.find(source)
+                    if arg is None:
+                        waiting.append(source)
+                    else:
+                        args.append(arg)
+                if waiting:
                     stack += reversed(waiting)
                     continue
-                value = self.compute(current, tuple(arg for arg in args if arg is not None))
+                value = self.compute(current, tuple(args))
             stack.pop()
             if not stack:
                 return value
@@ -311,13 +301,16 @@ class _Linearizer:
 
     def find(self, x: Node) -> Value | None:
         """The value of an expression, if it is known here."""
-        return self.scopes[-1].momentary.get(x) or self.known.get(x)
+        return self.known.get(x) or self.scopes[-1].momentary.get(x)
 
     def reads_of(self, x: Node) -> frozenset[Node]:
         """The arrays that a value is read from and that this phase writes."""
         found = self.changing.get(x)
         if found is None:
-            found = frozenset().union(*[self.reads_of(s) for s in x.src])
+            found = frozenset()
+            for source in x.src:
+                reads = self.changing.get(source)
+                found |= self.reads_of(source) if reads is None else reads
             if x.op is ops.LOAD and x.src[0] in self.written:
                 found |= {x.src[0]}
             self.changing[x] = found

@@ -93,6 +93,21 @@ def loops(body: Body) -> Iterator[Loop]:
             yield from loops(statement.body)
 
 
+def split_phases(body: Body) -> list[Body]:
+    """Each parallel loop is a phase of its own; what stands between two is one phase as well."""
+    phases: list[Body] = []
+    for statement in body:
+        alone = isinstance(statement, Loop) and statement.kind == "parallel"
+        if alone or not phases or _is_parallel(phases[-1]):
+            phases.append(())
+        phases[-1] += (statement,)
+    return phases
+
+
+def _is_parallel(phase: Body) -> bool:
+    return bool(phase) and isinstance(phase[0], Loop) and phase[0].kind == "parallel"
+
+
 def map_assigns(body: Body, change: Callable[[Assign], Body]) -> Body:
     """The tree with each assignment replaced by what `change` gives for it."""
     made: list[Statement] = []

@@ -10,8 +10,7 @@ from gradlet.ir.places import misplaced
 from gradlet.ir.verify import VerifyError
 from gradlet.lower import linear
 from gradlet.lower.linear import Instruction, LinearProgram, Phase, Value
-from gradlet.lower.linearize import split_phases
-from gradlet.lower.loops import Assign, Body, Loop, show
+from gradlet.lower.loops import Assign, Body, Loop, show, split_phases
 
 _WRITES = (linear.WRITE, linear.STREAM)
 _KINDS = ("serial", "parallel", "unroll", "vector", "invocation")

@@ -90,9 +90,10 @@ class _Function:
         for i, stride in enumerate((0, *strides)):
             lines.append(f"  %g{i} = getelementptr ptr, ptr %args, i64 {i}")
             lines.append(f"  %p{i} = load ptr, ptr %g{i}")
-            lines.append(f"  %o{i} = mul i64 %thread, {stride}")
-            lines.append(f"  %q{i} = getelementptr i8, ptr %p{i}, i64 %o{i}")
-            actual.append(f"ptr %q{i}")
+            if stride:
+                lines.append(f"  %o{i} = mul i64 %thread, {stride}")
+                lines.append(f"  %q{i} = getelementptr i8, ptr %p{i}, i64 %o{i}")
+            actual.append(f"ptr %{'q' if stride else 'p'}{i}")
         lines.append(f"  call void @{self.name}_body({', '.join(actual)}, i64 %begin, i64 %end)")
         return "\n".join([*lines, "  ret void", "}"])
 

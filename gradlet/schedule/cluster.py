@@ -7,7 +7,7 @@ both read. A contraction joins only for a matrix that outweighs its other ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from math import prod
 
@@ -36,8 +36,20 @@ def clusters(
     return _Clustering(steps, buffers, cache_bytes, threads).run()
 
 
+def members(bits: int) -> Iterator[int]:
+    """The numbers whose bits are set."""
+    while bits:
+        lowest = bits & -bits
+        yield lowest.bit_length() - 1
+        bits ^= lowest
+
+
 class _Clustering:
-    """Joins clusters as long as it helps; `before` and `after` keep the order that must hold."""
+    """Joins clusters as long as it helps.
+
+    `before` and `after` keep the order that must hold: of each cluster those that it needs and
+    those that need it, as the bits of a number.
+    """
 
     def __init__(
         self, steps: Sequence[Step], buffers: Sequence[Node], cache_bytes: int, threads: int
@@ -56,14 +68,15 @@ class _Clustering:
             self.origin |= {b: self.origin.get(a, a) for b, a in made_in_place(step).items()}
             for b in step.read:
                 self.readers.setdefault(self.origin.get(b, b), []).append(number)
-        self.before: dict[int, set[int]] = {}
+        self.before: dict[int, int] = {}
+        self.after: dict[int, int] = dict.fromkeys(self.found, 0)
         for number, cluster in self.found.items():
-            direct = {self.writer[b] for b in cluster.reads if b in self.writer}
-            self.before[number] = direct.union(*(self.before[n] for n in direct))
-        self.after: dict[int, set[int]] = {number: set() for number in self.found}
-        for number, ahead in self.before.items():
-            for other in ahead:
-                self.after[other].add(number)
+            ahead = 0
+            for other in {self.writer[b] for b in cluster.reads if b in self.writer}:
+                ahead |= 1 << other | self.before[other]
+            self.before[number] = ahead
+            for other in members(ahead):
+                self.after[other] |= 1 << number
 
     def run(self) -> list[Cluster]:
         for number in (*range(len(self.steps)), *range(len(self.steps))):
@@ -125,8 +138,7 @@ class _Clustering:
     def stands_between(self, a: int, b: int) -> bool:
         """Whether another cluster needs one of two and is needed by the other."""
         a, b = self.home[a], self.home[b]
-        ways = ((self.after[a], self.before[b]), (self.after[b], self.before[a]))
-        return not all(behind.isdisjoint(ahead) for behind, ahead in ways)
+        return bool(self.after[a] & self.before[b] or self.after[b] & self.before[a])
 
     def row_bytes(self, joined: Cluster, b: int) -> int | None:
         """Bytes of one row of a buffer, or None if other rows are read as well."""
@@ -190,23 +202,25 @@ class _Clustering:
         self.found[a] = joined
         for number in joined.steps:
             self.home[number] = a
+        both = 1 << a | 1 << b
         for way in (self.before, self.after):
-            way[a] = (way[a] | way.pop(b)) - {a, b}
+            way[a] = (way[a] | way.pop(b)) & ~both
         for way, back in ((self.before, self.after), (self.after, self.before)):
-            for other in back[a]:
-                way[other].discard(b)
-                way[other] |= {a} | way[a]
+            for other in members(back[a]):
+                way[other] = (way[other] & ~both) | 1 << a | way[a]
 
     def in_order(self) -> list[int]:
         """Clusters so that each comes after those it needs."""
-        placed: dict[int, None] = {}
+        placed: list[int] = []
+        there = 0
         waiting = sorted(self.found)
         while waiting:
-            ready = [c for c in waiting if self.before[c] <= placed.keys()]
+            ready = [c for c in waiting if not self.before[c] & ~there]
             assert ready, "kernels wait for each other in a circle"
-            placed.update(dict.fromkeys(ready))
-            waiting = [c for c in waiting if c not in placed]
-        return list(placed)
+            placed += ready
+            there |= sum(1 << c for c in ready)
+            waiting = [c for c in waiting if not there >> c & 1]
+        return placed
 
     def kept(self, number: int) -> list[Cluster]:
         """A cluster, or its steps one by one where joining them brings nothing."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
+from gradlet.base.remembered import remembered
 from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Nest
 from gradlet.ir.node import Node, topological
@@ -140,6 +141,7 @@ def _touched(x: Node, step: Step) -> dict[int, int]:
     return found
 
 
+@remembered
 def _independent(nest: Nest) -> tuple[int, ...]:
     """The extents of the leading counters whose iterations may be rows."""
     if any(len(x.src) > 2 for x, *_ in contractions(nest)):
@@ -239,15 +241,18 @@ def common_prefix(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(made)
 
 
-def _accesses(nest: Nest) -> Iterator[tuple[Node, tuple[Node, ...]]]:
+@remembered
+def _accesses(nest: Nest) -> list[tuple[Node, tuple[Node, ...]]]:
     """Every array that a nest touches, with the indices."""
+    found: list[tuple[Node, tuple[Node, ...]]] = []
     for store in nest.stores:
-        yield store.target, store.index
-        for x in topological([store.value, *store.index]):
-            if x.op is ops.LOAD:
-                yield x.src[0], x.src[2:]
+        found.append((store.target, store.index))
+        nodes = topological([store.value, *store.index])
+        found += [(x.src[0], x.src[2:]) for x in nodes if x.op is ops.LOAD]
+    return found
 
 
+@remembered
 def _reductions(nest: Nest) -> list[Node]:
     values = [store.value for store in nest.stores]
     return [x for x in topological(values) if x.op is ops.FOLD_RANGES]

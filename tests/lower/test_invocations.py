@@ -19,8 +19,7 @@ from gradlet.ir import ops
 from gradlet.ir.kernel import Kernel
 from gradlet.lower import invocations, workgroups
 from gradlet.lower.choose import lower
-from gradlet.lower.linearize import split_phases
-from gradlet.lower.loops import Loop, loops, show
+from gradlet.lower.loops import Loop, loops, show, split_phases
 from gradlet.lower.nest import loops_of_kernel
 from gradlet.lower.verify import verify_loops
 from gradlet.schedule.schedule import schedule

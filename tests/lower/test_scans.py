@@ -15,8 +15,7 @@ from gradlet import Tensor
 from gradlet.ir import index
 from gradlet.lower import transforms
 from gradlet.lower.choose import lower
-from gradlet.lower.linearize import split_phases
-from gradlet.lower.loops import ScheduleError, loops, show
+from gradlet.lower.loops import ScheduleError, loops, show, split_phases
 from gradlet.lower.nest import loops_of, scan_of
 from gradlet.lower.scans import split_scan
 from gradlet.lower.verify import verify_loops
