@@ -6,8 +6,6 @@ loops are written out, and the counter of a vector loop becomes lanes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from gradlet.base import dtypes
@@ -39,30 +37,10 @@ from gradlet.lower.linear import (
     near_lanes,
 )
 from gradlet.lower.loops import Assign, Body, Loop, assigns, rename, split_phases
+from gradlet.lower.scope import Scope
 
 _STREAMED = 1 << 26  # bytes of an array that no cache holds until somebody reads it
 _NEAR = 1 << 14  # bytes of an array that the nearest cache holds anyway
-
-
-@dataclass
-class _Scope:
-    instructions: list[Instruction] = field(default_factory=list)
-    known: list[Node] = field(default_factory=list)  # what is known as long as it lasts
-    momentary: dict[Node, Value] = field(default_factory=dict)  # until what they read changes
-    dependent: dict[Node, list[Node]] = field(default_factory=dict)  # which of them, by what
-    broadcasts: dict[tuple[Value, int], Value] = field(default_factory=dict)
-    vectors: dict[Node, int] = field(default_factory=dict)  # the loads of whole vectors: lanes
-
-    def remember(self, x: Node, value: Value, until: Iterable[Node]) -> None:
-        """Notes a value that holds until one of these arrays is written."""
-        self.momentary[x] = value
-        for changing in until:
-            self.dependent.setdefault(changing, []).append(x)
-
-    def forget(self, changing: Node | None = None) -> None:
-        """Drops the values that hold until an array is written, or all such values."""
-        for x in [*self.momentary] if changing is None else self.dependent.pop(changing, ()):
-            self.momentary.pop(x, None)
 
 
 def linearize(body: Body, params: tuple[Node, ...]) -> LinearProgram:
@@ -85,7 +63,7 @@ class _Linearizer:
         self.count = 0
         self.written = {a.target for a in assigns(body)}
         self.read = {array for a in assigns(body) for array in _arrays(a.value)}
-        self.scopes = [_Scope()]
+        self.scopes = [Scope()]
         self.depths: dict[Node, int] = {}  # of the scopes, by their counters
         self.known: dict[Node, Value] = {}  # in all scopes together
         self.lane_counter: Node | None = None
@@ -118,9 +96,9 @@ class _Linearizer:
         self.count += 1
         return Value(self.count, dtype, lanes)
 
-    def inside(self, found: Loop, counter: Value) -> _Scope:
+    def inside(self, found: Loop, counter: Value) -> Scope:
         """What stands in a loop, of which nothing is known behind it."""
-        scope = _Scope()
+        scope = Scope()
         self.depths[found.counter] = len(self.scopes)
         self.scopes.append(scope)
         self.know(found.counter, counter, scope)
@@ -133,12 +111,12 @@ class _Linearizer:
         del self.depths[found.counter]
         return scope
 
-    def know(self, x: Node, value: Value, scope: _Scope) -> None:
+    def know(self, x: Node, value: Value, scope: Scope) -> None:
         """Notes a value that holds as long as a scope lasts."""
         self.known[x] = value
         scope.known.append(x)
 
-    def emit_loop(self, counter: Value, size: int | None, scope: _Scope) -> None:
+    def emit_loop(self, counter: Value, size: int | None, scope: Scope) -> None:
         """A loop of `size`, or the phase's own over [begin, end) where that is None."""
         out = self.scopes[-1].instructions
         out.append(Instruction(LOOP, counter, (), size))
@@ -207,7 +185,7 @@ class _Linearizer:
         mask = () if changed is None else (self.evaluate(changed),)
         op = STREAM if self.is_streamed(a, value) else WRITE
         self.now(op, (address, value, *mask), None, 0, a.target)
-        scope.forget(a.target)
+        scope.overwrite(a.target, a.at)
         if not mask and not address.lanes:
             scope.remember(place, value, [a.target])
 
@@ -333,7 +311,7 @@ class _Linearizer:
         self.know(x, value, scope)
         return value
 
-    def put(self, x: Node, args: tuple[Value, ...], lanes: int, scope: _Scope) -> Value:
+    def put(self, x: Node, args: tuple[Value, ...], lanes: int, scope: Scope) -> Value:
         """Writes the instruction for one node into a scope."""
         if x.op is ops.LOAD:
             address, mask = args[0], args[1:]
@@ -367,7 +345,7 @@ class _Linearizer:
         nonnegative = x.dtype is dtypes.index and index.bounds(x.src[0])[0] >= 0
         return self.emit(scope, x.op, args, x.dtype, lanes, x.arg or nonnegative or None)
 
-    def spread(self, value: Value, scope: _Scope | None = None) -> Value:
+    def spread(self, value: Value, scope: Scope | None = None) -> Value:
         scope = scope or self.scopes[-1]
         for outer in self.scopes:
             if (value, self.lanes) in outer.broadcasts:
@@ -385,7 +363,7 @@ class _Linearizer:
 
     def emit(
         self,
-        scope: _Scope,
+        scope: Scope,
         op: Any,
         args: tuple[Value, ...],
         dtype: DType | None,

@@ -196,6 +196,17 @@ def test_what_was_written_is_known_until_something_else_is_written_there() -> No
     assert [i.arg for i in found if i.op is linear.READ].count(OUT) == 2
 
 
+def test_what_was_written_is_known_while_other_numbers_are_written() -> None:
+    zero, one, two = (index.const(n) for n in range(3))
+    fill = [Assign(OUT, (n, J), load(IN, (n, J))) for n in (zero, one)]
+    both = Assign(OUT, (two, J), build.add(load(OUT, (zero, J)), load(OUT, (one, J))))
+    found = instructions(*fill, both)
+    assert [i.arg for i in found if i.op is linear.READ] == [IN, IN]
+    anywhere = Assign(OUT, (H, J), load(IN, (two, J)))
+    found = instructions(*fill, anywhere, both)
+    assert [i.arg for i in found if i.op is linear.READ].count(OUT) == 2
+
+
 def test_what_was_read_before_a_loop_is_read_again_within() -> None:
     own = load(OUT, (H, index.const(0)))
     before = Assign(ROW, (H,), own)
