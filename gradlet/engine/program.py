@@ -45,7 +45,10 @@ class Capture:
         return (*self.entries, tuple(self.position[sink] for sink in sinks))
 
     def canonical(self, sinks: Iterable[Node]) -> tuple[list[Node], list[Node]]:
-        """(sinks, params) of the same graph over PARAM nodes in place of buffers, without calls."""
+        """(sinks, params) of the same graph over PARAM nodes in place of buffers, without calls.
+
+        In place of a CALL among the sinks come all of its results.
+        """
         made: list[Any] = []  # nodes, and for a CALL a list of them
         params: list[Node] = []
         for current, entry in zip(self.order, self.entries, strict=True):
@@ -60,7 +63,11 @@ class Capture:
                 made.append(src[0][current.arg])
             else:
                 made.append(node(current.op, src, current.arg, current.dtype, current.shape))
-        return [made[self.position[sink]] for sink in sinks], params
+        results: list[Node] = []
+        for sink in sinks:
+            found = made[self.position[sink]]
+            results += found if sink.op is ops.CALL else (found,)
+        return results, params
 
 
 def stand_in(current: Node, device: object, memos: bool = True) -> Node | None:

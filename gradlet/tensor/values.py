@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -150,19 +150,30 @@ def _held(shown: Node) -> Buffer | None:
     return None if buffer.memory is None else buffer
 
 
-def realize_all(tensors: tuple[Core, ...] | list[Core]) -> None:
-    """Computes tensors together, one program for each device."""
+def realize_all(
+    tensors: Sequence[Core], calls: Sequence[Node] = (), device: str | None = None
+) -> list[Any]:
+    """Computes tensors together, one program for each device.
+
+    Args:
+        calls: CALL nodes on `device`, all results of which are computed as well.
+
+    Returns:
+        the memory of each result of the calls.
+    """
     if trace.current() is not None:  # a recorded step computes all of it at its end
-        return
-    waiting = list(_unsettled.values())
+        return []
+    together = [*tensors, *_unsettled.values()]
     _unsettled.clear()  # should the run fail, the next one starts afresh
-    by_device: dict[str, list[Core]] = {}
-    for tensor in (*tensors, *waiting):
-        by_device.setdefault(tensor.device, []).append(tensor)
-    for name, group in by_device.items():
-        engine.realize([tensor.node for tensor in group], get_device(name))
-    for tensor in (*tensors, *waiting):
+    by_device: dict[str, list[Node]] = {} if device is None else {device: []}
+    for tensor in together:
+        by_device.setdefault(tensor.device, []).append(tensor.node)
+    memories: list[Any] = []
+    for name, nodes in by_device.items():
+        memories += engine.realize(nodes, get_device(name), calls if name == device else ())
+    for tensor in together:
         _let_go(tensor)
+    return memories
 
 
 def _let_go(tensor: Core) -> None:

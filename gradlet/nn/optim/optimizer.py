@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,10 +18,8 @@ from gradlet.ir.node import Node
 from gradlet.nn.optim import saved
 from gradlet.nn.optim.groups import ParamGroup, State, as_groups, collect, scalar
 from gradlet.nn.optim.update import Numbers as Numbers
-from gradlet.nn.optim.update import Update
+from gradlet.nn.optim.update import Changes, Update, Used
 from gradlet.tensor.tensor import Tensor
-
-Used = list[tuple[Tensor, State]]  # parameters that have a gradient, and their states
 
 STEPS = {"step": 0.0}  # the counter that most optimisers have
 
@@ -158,8 +156,8 @@ class Optimizer:
         """
         loss = None if closure is None else closure()
         self._check_gradients()
-        changed: list[Tensor] = []
         self._stepped = True
+        changes = Changes(self.device)
         for number, group in enumerate(self.param_groups):
             used = [
                 (param, state)
@@ -168,13 +166,9 @@ class Optimizer:
             ]
             update = Update(type(self), self.device, group.now)
             for position, alike in enumerate(self._alike(used)):
-                paces = self._begin(update, group, alike, f"{number}.{position}", changed)
-                for param, state in alike:
-                    update.change(self._change, paces, param, state)
-                    changed.append(param)
-                    changed += [v for name, v in state.items() if name not in self.counters]
-        if changed:
-            changed[0].realize(*changed[1:])
+                self._note(changes, update, group, alike, f"{number}.{position}")
+        if changes.calls:
+            changes.carry_out()
         return loss
 
     def _alike(self, used: Used) -> list[Used]:
@@ -187,33 +181,40 @@ class Optimizer:
             parted.setdefault(id(state[name]), []).append((param, state))
         return list(parted.values())
 
-    def _begin(
-        self, update: Update, group: ParamGroup, alike: Used, place: str, changed: list[Tensor]
-    ) -> list[Tensor]:
-        """Counts a step of these parameters, and computes what it has for all of them."""
+    def _note(
+        self, changes: Changes, update: Update, group: ParamGroup, alike: Used, place: str
+    ) -> None:
+        """Notes how these parameters move, with what is counted and computed for all of them."""
         counts = {name: alike[0][1][name] for name in self.counters}
-        following, made = update.count(self._count, counts)
-        paces = [Tensor._leaf(pace, update.device, requires_grad=False) for pace in made]
-        changed += [*self._counted(group, alike, counts, following), *paces]
-        for i, value in enumerate(paces):  # kept, so that a recorded step stores it too
-            self._shared[f"{place}.{i}"] = value
-        return paces
+        call, whole = update.call(counts, alike, self._count, self._change)
+        changes.calls.append(call)
+        results = iter(whole.function.results)
+        changes.cells += self._counted(changes, group, alike, counts, results)
+        for i in range(whole.paces):  # kept, so that a recorded step stores them too
+            changes.cells.append(changes.cell(self._shared, f"{place}.{i}", next(results)))
+        for (param, state), names in zip(alike, whole.names, strict=True):
+            changes.cells.append(param)
+            next(results)
+            changes.cells += [changes.cell(state, name, next(results)) for name in names]
 
     def _counted(
-        self, group: ParamGroup, alike: Used, counts: State, following: list[Node]
+        self,
+        changes: Changes,
+        group: ParamGroup,
+        alike: Used,
+        counts: State,
+        results: Iterator[Node],
     ) -> Iterable[Tensor]:
-        """Puts counters one step further, for these parameters and no others that have them."""
+        """What takes the counters of these parameters, and of no others that have them."""
         first = next(iter(counts), None)
         if first and len(alike) < sum(state[first] is counts[first] for state in group.states):
-            counts = {
-                name: Tensor._leaf(value, self.device, requires_grad=False)
-                for name, value in zip(counts, following, strict=True)
-            }
-            for _, state in alike:
-                state.update(counts)
+            counts = {name: changes.cell({}, name, next(results)) for name in counts}
+            changes.news += [
+                (state, name, cell) for _, state in alike for name, cell in counts.items()
+            ]
         else:
-            for place, value in zip(counts.values(), following, strict=True):
-                place._put(value)
+            for _ in counts:
+                next(results)
         return counts.values()
 
     def _count(self, now: Numbers, counts: State) -> tuple[State, tuple[Tensor, ...]]:
