@@ -13,6 +13,7 @@ from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.ir.ops import Op
+from gradlet.tensor.by_form import by_form
 from gradlet.tensor.core import Shape, product
 from gradlet.tensor.operators import floating, nonzero
 from gradlet.tensor.rearrange import Rearrange
@@ -24,6 +25,8 @@ _OTHER_NAMES = {"dim": "axis", "keepdims": "keepdim", "unbiased": "correction"}
 
 def also_dim(function: Function) -> Function:
     """Lets arguments have the names that NumPy and PyTorch give them: `dim`, `keepdims`, ..."""
+
+    function = by_form(function)
 
     @functools.wraps(function)
     def renamed(*args: Any, **kwargs: Any) -> Any:

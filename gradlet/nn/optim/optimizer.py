@@ -17,8 +17,8 @@ from gradlet.engine import trace
 from gradlet.ir.node import Node
 from gradlet.nn.optim import saved
 from gradlet.nn.optim.groups import ParamGroup, State, as_groups, collect, scalar
-from gradlet.nn.optim.update import Numbers as Numbers
 from gradlet.nn.optim.update import Changes, Update, Used
+from gradlet.nn.optim.update import Numbers as Numbers
 from gradlet.tensor.tensor import Tensor
 
 STEPS = {"step": 0.0}  # the counter that most optimisers have
@@ -190,8 +190,12 @@ class Optimizer:
         changes.calls.append(call)
         results = iter(whole.function.results)
         changes.cells += self._counted(changes, group, alike, counts, results)
-        for i in range(whole.paces):  # kept, so that a recorded step stores them too
-            changes.cells.append(changes.cell(self._shared, f"{place}.{i}", next(results)))
+        recorded = trace.current() is not None  # which stores what is kept
+        for i in range(whole.paces):
+            pace = next(results)
+            changes.cells.append(
+                changes.new(self._shared, f"{place}.{i}", pace) if recorded else None
+            )
         for (param, state), names in zip(alike, whole.names, strict=True):
             changes.cells.append(param)
             next(results)
@@ -208,7 +212,7 @@ class Optimizer:
         """What takes the counters of these parameters, and of no others that have them."""
         first = next(iter(counts), None)
         if first and len(alike) < sum(state[first] is counts[first] for state in group.states):
-            counts = {name: changes.cell({}, name, next(results)) for name in counts}
+            counts = {name: changes.new({}, name, next(results)) for name in counts}
             changes.news += [
                 (state, name, cell) for _, state in alike for name, cell in counts.items()
             ]

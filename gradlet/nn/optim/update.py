@@ -46,31 +46,36 @@ class Changes:
 
     Attributes:
         calls: CALL nodes.
-        cells: what takes their results, in order.
+        cells: what takes their results, in order; None for those that need not be kept.
         news: (state, name, cell) of what is remembered for the first time.
     """
 
     device: str
     calls: list[Node] = field(default_factory=list)
-    cells: list[Tensor] = field(default_factory=list)
+    cells: list[Tensor | None] = field(default_factory=list)
     news: list[tuple[State, str, Tensor]] = field(default_factory=list)
 
     def cell(self, state: State, name: str, result: Node) -> Tensor:
-        """The tensor under a name, or one that `state` will have under it."""
+        """The tensor under a name, or a new one."""
         found = state.get(name)
-        if found is None or found.dtype is not result.dtype:
-            nothing = Buffer(get_device(self.device), result.dtype, result.shape)
-            found = Tensor.from_node(node_of(nothing), self.device, requires_grad=False)
-            self.news.append((state, name, found))
-        return found
+        return self.new(state, name, result) if found is None else found
+
+    def new(self, state: State, name: str, result: Node) -> Tensor:
+        """A tensor that `state` will have under a name, for a result like this."""
+        nothing = Buffer(get_device(self.device), result.dtype, result.shape)
+        cell = Tensor.from_node(node_of(nothing), self.device, requires_grad=False)
+        self.news.append((state, name, cell))
+        return cell
 
     def carry_out(self) -> None:
         """Computes all of it and puts it in place; if it is interrupted, all or nothing."""
         if trace.current() is not None:  # a step is recorded once, and looked into
             made = [result for call in self.calls for result in call.arg.inlined(call.src)]
             for cell, value in zip(self.cells, made, strict=True):
-                cell._put(value)
-            return self._remember()
+                if cell is not None:
+                    cell._put(value)
+            self._remember()
+            return
         memories = realize_all((), self.calls, self.device)
         self.calls.clear()  # nobody else knows of what the cells held
         interruption: BaseException | None = None
@@ -78,7 +83,8 @@ class Changes:
         while not done:
             try:
                 for cell, memory in zip(self.cells, memories, strict=True):
-                    cell._fill(memory)
+                    if cell is not None:
+                        cell._fill(memory)
                 self._remember()
                 done = True
             except KeyboardInterrupt as again:  # all of it, rather than a part
