@@ -28,17 +28,24 @@ class Capture:
         order: its nodes, each after its sources, identities left out.
         position: where in `order` each node stands; identities and pending buffers stand
             where what they stand for does.
-        buffers: the filled buffers that it reads, in order of first use.
+        leaves: the nodes of the filled buffers that it reads, in order of first use.
         entries: `order`, described without naming a buffer.
+        remembers: whether a value in it is known.
 
     For gradients, to which every buffer is a leaf, identities and pending buffers stand where they
-    are, and all buffers are among those that it reads.
+    are, and all buffers are among the leaves.
     """
 
     order: list[Node]
     position: dict[Node, int]
-    buffers: list[Buffer]
+    leaves: list[Node]
     entries: list[tuple]
+    remembers: bool = False
+
+    @property
+    def buffers(self) -> list[Buffer]:
+        """What it reads."""
+        return [leaf.arg for leaf in self.leaves]
 
     def key(self, sinks: Iterable[Node]) -> tuple:
         """Equal for graphs that one program can compute."""
@@ -101,7 +108,7 @@ def capture(roots: Iterable[Node], device: object = None, memos: bool = True) ->
         memos: False stops at filled buffers alone, not at nodes whose value is remembered.
     """
     taken = Capture([], {}, [], [])
-    position, order, entries = taken.position, taken.order, taken.entries
+    position, order, entries, leaves = taken.position, taken.order, taken.entries, taken.leaves
     find = position.get
     stack = list(roots)
     stack.reverse()
@@ -115,6 +122,8 @@ def capture(roots: Iterable[Node], device: object = None, memos: bool = True) ->
             other = stand_in(current, device, memos)
             if other is not None:
                 src = (other,)
+            elif current.realized is not None and op is not ops.CONST:
+                taken.remembers = True
         places = [*map(find, src)]
         if None in places:
             stack.extend([source for source in reversed(src) if source not in position])
@@ -126,8 +135,8 @@ def capture(roots: Iterable[Node], device: object = None, memos: bool = True) ->
         position[current] = len(order)
         order.append(current)
         if op is ops.BUFFER:
-            entries.append((ops.PARAM, len(taken.buffers), current.dtype, current.shape))
-            taken.buffers.append(current.arg)
+            entries.append((ops.PARAM, len(leaves), current.dtype, current.shape))
+            leaves.append(current)
         else:
             entries.append((op, current.arg, current.dtype, current.shape, *places))
     return taken

@@ -12,6 +12,7 @@ from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
+from gradlet.runtime.buffer import Holder
 from gradlet.runtime.device import get_device, is_torch_device
 from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
@@ -52,19 +53,19 @@ class Autograd(Hooked):
         >>> x = Tensor([1.0, 2.0]); y = (x * x).sum().backward(); x.grad.tolist()
         [2.0, 4.0]
         """
-        cotangent = self._cotangent(gradient, "backward")
+        self._check_cotangent(gradient, "backward")
         if self.node.op is ops.CONSUMED:
+            cotangent = self._cotangent(gradient, "backward")
             grad(self.node, cotangent, [self.node.src[0]])  # raises, saying so
-        graph = capture([self.node])
-        order = graph.order
-        if any(n.op is ops.PARAM for n in order):
+        graph, alive = capture([self.node]), live()
+        if any(n.op is ops.PARAM for n in graph.order):
             raise VmapError(
                 "vmap: backward() inside the function would add up the gradients of all examples; "
                 "use grad(f) inside, or backward() outside"
             )
-        leaves = leaves_in(order)
-        refuse_overwritten(order, leaves)
-        watch = Watch(order)
+        leaves = leaves_in(graph.leaves, alive)
+        refuse_overwritten(graph.order, leaves)
+        watch = Watch(graph.position, alive)
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
         simple = gradient is None and inputs is None and not watch.place
         backward = Pass(graph, self.node, leaves) if simple and repeats(graph, leaves) else None
@@ -72,12 +73,13 @@ class Autograd(Hooked):
             cotangents = backward.gradients()
         else:
             places = [watch.place.get(cell.node, cell.node) for cell in wanted]
-            cotangents = grad(self.node, cotangent, places, watch)
+            cotangents = grad(self.node, self._cotangent(gradient, "backward"), places, watch)
+            alive = []
         pairs = [(c, g) for c, g in zip(wanted, cotangents, strict=True) if g is not None]
         for cell, given in [(cell, _after_hooks(cell, g)) for cell, g in pairs]:
             _accumulate(cell, given)
         if not retain_graph:
-            self._use_up(graph, leaves, backward)
+            self._use_up(graph, leaves, backward, alive)
         return self
 
     def gradient(
@@ -97,8 +99,9 @@ class Autograd(Hooked):
         >>> slope.item(), bend.item()
         (27.0, 18.0)
         """
+        self._check_cotangent(gradient, "gradient")
         cotangent = self._cotangent(gradient, "gradient")
-        watch = Watch(topological([self.node]))
+        watch = Watch({*topological([self.node])}, live())
         places = [watch.place.get(target.node, target.node) for target in targets]
         found = grad(self.node, cotangent, places, watch)
         results = []
@@ -112,18 +115,20 @@ class Autograd(Hooked):
             results.append(self._result(whole or build.full_like(target.node, 0)))
         return results
 
-    def _cotangent(self, gradient: Self | None, operation: str) -> Node:
+    def _check_cotangent(self, gradient: Self | None, operation: str) -> None:
         if not self.dtype.is_float:
             raise GradientError(
                 f"{operation}: only floats have gradients, and this tensor is "
                 f"{self.dtype.name}; call .float() before computing with it"
             )
+        if gradient is None and self.numel() != 1:
+            raise GradientError(
+                f"{operation}: a tensor of shape {self.shape} has no single number to "
+                "differentiate; call .sum() or .mean() first, or pass gradient="
+            )
+
+    def _cotangent(self, gradient: Self | None, operation: str) -> Node:
         if gradient is None:
-            if self.numel() != 1:
-                raise GradientError(
-                    f"{operation}: a tensor of shape {self.shape} has no single number to "
-                    "differentiate; call .sum() or .mean() first, or pass gradient="
-                )
             return build.full_like(self.node, 1)
         given = self._operand(gradient, operation)
         if given is None or given.shape != self.shape:
@@ -132,11 +137,21 @@ class Autograd(Hooked):
             )
         return build.cast(given, self.dtype)
 
-    def _use_up(self, graph: Capture, leaves: list[Core], backward: Pass | None) -> None:
-        """Marks `self`, and what live tensors show on the way to trained leaves, as consumed."""
+    def _use_up(
+        self,
+        graph: Capture,
+        leaves: list[Core],
+        backward: Pass | None,
+        alive: Sequence[Holder],
+    ) -> None:
+        """Marks `self`, and what live tensors show on the way to trained leaves, as consumed.
+
+        Args:
+            alive: the live tensors, if hooks have made no others meanwhile.
+        """
         shown = [
             (holder, graph.position[holder.node])
-            for holder in live()
+            for holder in alive or live()
             if holder.node in graph.position and holder.node.op not in (ops.BUFFER, ops.CONST)
         ]
         if backward is not None:

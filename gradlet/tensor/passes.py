@@ -15,7 +15,6 @@ from gradlet.grad.vjp import grad
 from gradlet.ir import build, ops
 from gradlet.ir.functions import Function, known
 from gradlet.ir.node import Node
-from gradlet.runtime.buffer import node_of
 from gradlet.tensor.core import Core
 from gradlet.tensor.leaves import carriers
 
@@ -43,7 +42,6 @@ class Pass:
 
     def __init__(self, graph: Capture, root: Node, leaves: Sequence[Core]) -> None:
         self.graph = graph
-        self.buffers = [node_of(buffer) for buffer in graph.buffers]
         places = [graph.position[leaf.node] for leaf in leaves]
         trained = [place for leaf, place in zip(leaves, places, strict=True) if leaf.requires_grad]
         key = (graph.key([root]), *places, None, *trained)
@@ -51,7 +49,7 @@ class Pass:
 
     def gradients(self) -> list[Node | None]:
         """d(root)/d(leaf) for each leaf, or None where the root does not depend on it."""
-        made = self.form.gradients(self.buffers)
+        made = self.form.gradients(self.graph.leaves)
         return [None if i is None else made[i] for i in self.form.results]
 
     def values(self, places: Sequence[int]) -> dict[int, Node]:
@@ -63,7 +61,7 @@ class Pass:
             return Function(graph.canonical([graph.order[place] for place in chosen])[0])
 
         function = known((self.form, *chosen), make)
-        return dict(zip(chosen, function(self.buffers), strict=True))
+        return dict(zip(chosen, function(graph.leaves), strict=True))
 
 
 def repeats(graph: Capture, leaves: Sequence[Core]) -> bool:
@@ -72,10 +70,7 @@ def repeats(graph: Capture, leaves: Sequence[Core]) -> bool:
         return False  # done once, and looked into
     if any(leaf.hooks is not None for leaf in leaves):
         return False
-    return not any(
-        n.op in _OTHERWISE or (n.realized is not None and n.op is not ops.CONST)
-        for n in graph.order
-    )
+    return not graph.remembers and not any(n.op in _OTHERWISE for n in graph.order)
 
 
 def _form(graph: Capture, root: Node, places: Sequence[int], trained: Sequence[int]) -> Form:

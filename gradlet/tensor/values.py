@@ -20,12 +20,32 @@ from gradlet.tensor.draws import Draws
 # What the last backward() left to compute: its gradients, and the values whose graph it used
 # up. They run with whatever is realized next, so that forward and backward pass run once, and a
 # loss that someone keeps holds its number alone. By id, for `==` of tensors is elementwise.
-_unsettled: weakref.WeakValueDictionary[int, Core] = weakref.WeakValueDictionary()
+_unsettled: dict[int, _Reference] = {}
+
+
+class _Reference(weakref.ref[Core]):
+    """A weak reference that remembers its key."""
+
+    __slots__ = ("key",)
+    key: int
+
+
+def _forget(reference: Any) -> None:
+    _unsettled.pop(reference.key, None)
 
 
 def compute_with_next(tensor: Core) -> None:
     """Has the value of `tensor` computed together with whatever is realized next."""
-    _unsettled[id(tensor)] = tensor
+    reference = _Reference(tensor, _forget)
+    reference.key = id(tensor)
+    _unsettled[reference.key] = reference
+
+
+def _taken_up() -> list[Core]:
+    """What is to be computed now, which is forgotten: should that fail, the next starts afresh."""
+    waiting = [tensor for r in list(_unsettled.values()) if (tensor := r()) is not None]
+    _unsettled.clear()
+    return waiting
 
 
 class Values(Draws):
@@ -163,8 +183,7 @@ def realize_all(
     """
     if trace.current() is not None:  # a recorded step computes all of it at its end
         return []
-    together = [*tensors, *_unsettled.values()]
-    _unsettled.clear()  # should the run fail, the next one starts afresh
+    together = [*tensors, *_taken_up()]
     by_device: dict[str, list[Node]] = {} if device is None else {device: []}
     for tensor in together:
         by_device.setdefault(tensor.device, []).append(tensor.node)
