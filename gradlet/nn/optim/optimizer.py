@@ -164,7 +164,7 @@ class Optimizer:
                 for param, state in zip(group.params, group.states, strict=True)
                 if param.grad is not None
             ]
-            update = Update(type(self), self.device, group.now)
+            update = Update(type(self), self.device, group)
             for position, alike in enumerate(self._alike(used)):
                 self._note(changes, update, group, alike, f"{number}.{position}")
         if changes.calls:
@@ -173,9 +173,9 @@ class Optimizer:
 
     def _alike(self, used: Used) -> list[Used]:
         """Parameters parted by how many steps they have taken."""
-        if not self.counters:
+        name = next(iter(self.counters), None)
+        if name is None or len({id(state[name]) for _, state in used}) < 2:
             return [used] if used else []
-        name = next(iter(self.counters))
         parted: dict[int, Used] = {}
         for param, state in used:
             parted.setdefault(id(state[name]), []).append((param, state))

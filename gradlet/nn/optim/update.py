@@ -8,7 +8,7 @@ move alike. What it gives is put into tensors when all of it is there.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from gradlet.engine.program import capture
 from gradlet.ir import build, ops
 from gradlet.ir.functions import Function, known
 from gradlet.ir.node import Node, topological
-from gradlet.nn.optim.groups import State
+from gradlet.nn.optim.groups import ParamGroup, State
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor.tensor import Tensor
@@ -120,11 +120,9 @@ class Update:
         device: where the parameters are.
     """
 
-    def __init__(self, kind: type, device: str, now: Numbers) -> None:
-        self.kind, self.device, self.now = kind, device, now
-        parts = list(_parts(now))
-        self.tensors = [part for part in parts if isinstance(part, Tensor)]
-        numbers = ["" if isinstance(part, Tensor) else repr(part) for part in parts]
+    def __init__(self, kind: type, device: str, group: ParamGroup) -> None:
+        self.kind, self.device, self.now = kind, device, group.now
+        self.tensors, numbers = group.facts
         self.key = (kind, device, current_float(), *numbers)
 
     def call(
@@ -237,12 +235,3 @@ class Update:
             name: [twin(part) for part in value] if isinstance(value, list) else twin(value)
             for name, value in self.now.items()
         }
-
-
-def _parts(now: Numbers) -> Iterable[Any]:
-    """The numbers and tensors among options."""
-    for value in now.values():
-        if isinstance(value, list):
-            yield from value
-        else:
-            yield value
