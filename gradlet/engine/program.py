@@ -109,34 +109,39 @@ def capture(roots: Iterable[Node], device: object = None, memos: bool = True) ->
     """
     taken = Capture([], {}, [], [])
     position, order, entries, leaves = taken.position, taken.order, taken.entries, taken.leaves
-    find = position.get
-    stack = list(roots)
+    place = position.__getitem__
+    stack: list[Any] = list(roots)  # nodes, and (node,) where its sources are done
     stack.reverse()
+    push, pop = stack.append, stack.pop
     while stack:
-        current = stack[-1]
-        if current in position:
-            stack.pop()
+        current = pop()
+        if current.__class__ is tuple:
+            (current,) = current
+            entry = (current.op, current.arg, current.dtype, current.shape)
+            entries.append((*entry, *map(place, current.src)))
+            position[current] = len(order)
+            order.append(current)
             continue
-        op, src, other = current.op, current.src, None
+        if current in position:
+            continue
+        op = current.op
         if op in _MAY_STAND_FOR or current.realized is not None:
             other = stand_in(current, device, memos)
+            if other in position:
+                position[current] = position[other]
+                continue
             if other is not None:
-                src = (other,)
-            elif current.realized is not None and op is not ops.CONST:
+                push(current)
+                push(other)
+                continue
+            if op is ops.BUFFER:
+                entries.append((ops.PARAM, len(leaves), current.dtype, current.shape))
+                leaves.append(current)
+                position[current] = len(order)
+                order.append(current)
+                continue
+            if current.realized is not None and op is not ops.CONST:
                 taken.remembers = True
-        places = [*map(find, src)]
-        if None in places:
-            stack.extend([source for source in reversed(src) if source not in position])
-            continue
-        stack.pop()
-        if other is not None:
-            position[current] = position[other]
-            continue
-        position[current] = len(order)
-        order.append(current)
-        if op is ops.BUFFER:
-            entries.append((ops.PARAM, len(leaves), current.dtype, current.shape))
-            leaves.append(current)
-        else:
-            entries.append((op, current.arg, current.dtype, current.shape, *places))
+        push((current,))
+        stack.extend(current.src[::-1])
     return taken
