@@ -7,7 +7,7 @@ program of the first step is found by all later ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class Capture:
             where what they stand for does.
         leaves: the nodes of the filled buffers that it reads, in order of first use.
         entries: `order`, described without naming a buffer.
+        differentiable: whether it is for gradients.
         remembers: whether a value in it is known.
 
     For gradients, to which every buffer is a leaf, identities and pending buffers stand where they
@@ -40,6 +41,7 @@ class Capture:
     position: dict[Node, int]
     leaves: list[Node]
     entries: list[tuple]
+    differentiable: bool
     remembers: bool = False
 
     @property
@@ -64,7 +66,10 @@ class Capture:
                 made.append(params[-1])
                 continue
             src = tuple([made[i] for i in entry[4:]])
-            if entry[0] is ops.CALL:
+            if entry[0] is ops.APPLY:
+                template = current.arg if self.differentiable else current.arg.of_values
+                made += template.copied(src)
+            elif entry[0] is ops.CALL:
                 made.append(current.arg.inlined(src))
             elif entry[0] is ops.RESULT:
                 made.append(src[0][current.arg])
@@ -76,9 +81,24 @@ class Capture:
             results += found if sink.op is ops.CALL else (found,)
         return results, params
 
+    def flat(self, sinks: Sequence[Node]) -> Capture:
+        """The same graph without calls, in which `sinks` stand where their values do."""
+        if not any(entry[0].kind == "call" for entry in self.entries):
+            return self
+        made, _ = self.canonical(sinks)
+        found = capture(made)
+        leaves: list[Node] = []
+        entries: list[tuple] = []
+        for op, arg, *rest in found.entries:
+            entries.append((op, len(leaves) if op is ops.PARAM else arg, *rest))
+            if op is ops.PARAM:
+                leaves.append(self.leaves[arg])
+        position = {sink: found.position[m] for sink, m in zip(sinks, made, strict=True)}
+        return Capture(found.order, position, leaves, entries, self.differentiable)
+
 
 def stand_in(current: Node, device: object, memos: bool = True) -> Node | None:
-    """The node whose value `current` has without computing anything, or None if it is its own.
+    """The node whose value `current`, no BUFFER, has without computing it, or None for itself.
 
     Args:
         device: None for gradients, to which each node is its own.
@@ -91,8 +111,6 @@ def stand_in(current: Node, device: object, memos: bool = True) -> Node | None:
     memo = current.realized
     if memos and memo is not None and memo.arg.device is device:
         return memo
-    if current.op is ops.BUFFER:
-        return current.arg.pending
     if current.op in ops.IDENTITIES:
         return current.src[0]
     if current.op is ops.PARAM:
@@ -107,7 +125,7 @@ def capture(roots: Iterable[Node], device: object = None, memos: bool = True) ->
         device: None stops at every buffer, filled or not, and passes by nothing.
         memos: False stops at filled buffers alone, not at nodes whose value is remembered.
     """
-    taken = Capture([], {}, [], [])
+    taken = Capture([], {}, [], [], differentiable=device is None)
     position, order, entries, leaves = taken.position, taken.order, taken.entries, taken.leaves
     place = position.__getitem__
     stack: list[Any] = list(roots)  # nodes, and (node,) where its sources are done
@@ -126,7 +144,10 @@ def capture(roots: Iterable[Node], device: object = None, memos: bool = True) ->
             continue
         op = current.op
         if op in _MAY_STAND_FOR or current.realized is not None:
-            other = stand_in(current, device, memos)
+            if op is ops.BUFFER:
+                other = None if device is None else current.arg.pending
+            else:
+                other = stand_in(current, device, memos)
             if other in position:
                 position[current] = position[other]
                 continue

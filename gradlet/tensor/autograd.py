@@ -58,7 +58,8 @@ class Autograd(Hooked):
             cotangent = self._cotangent(gradient, "backward")
             grad(self.node, cotangent, [self.node.src[0]])  # raises, saying so
         graph, alive = capture([self.node]), live()
-        if any(n.op is ops.PARAM for n in graph.order):
+        kinds = {n.op for n in graph.order}
+        if ops.PARAM in kinds:
             raise VmapError(
                 "vmap: backward() inside the function would add up the gradients of all examples; "
                 "use grad(f) inside, or backward() outside"
@@ -68,7 +69,9 @@ class Autograd(Hooked):
         watch = Watch(graph.position, alive)
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
         simple = gradient is None and inputs is None and not watch.place
-        backward = Pass(graph, self.node, leaves) if simple and repeats(graph, leaves) else None
+        backward = (
+            Pass(graph, self.node, leaves) if simple and repeats(graph, kinds, leaves) else None
+        )
         if backward is not None:
             cotangents = backward.gradients()
         else:

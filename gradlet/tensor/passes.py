@@ -15,11 +15,12 @@ from gradlet.grad.vjp import grad
 from gradlet.ir import build, ops
 from gradlet.ir.functions import Function, known
 from gradlet.ir.node import Node
+from gradlet.ir.ops import Op
 from gradlet.tensor.core import Core
 from gradlet.tensor.leaves import carriers
 
 # Gradients through these follow from more than the form of a graph.
-_OTHERWISE = (ops.CUSTOM, ops.CONSUMED)
+_OTHERWISE = frozenset((ops.CUSTOM, ops.CONSUMED))
 
 
 @dataclass(eq=False)
@@ -64,13 +65,13 @@ class Pass:
         return dict(zip(chosen, function(graph.leaves), strict=True))
 
 
-def repeats(graph: Capture, leaves: Sequence[Core]) -> bool:
-    """Whether a pass depends on nothing but the form of a graph."""
+def repeats(graph: Capture, kinds: set[Op], leaves: Sequence[Core]) -> bool:
+    """Whether a pass depends on nothing but the form of a graph, with ops of these kinds."""
     if trace.current() is not None or trace.inlines():
         return False  # done once, and looked into
     if any(leaf.hooks is not None for leaf in leaves):
         return False
-    return not graph.remembers and not any(n.op in _OTHERWISE for n in graph.order)
+    return not graph.remembers and kinds.isdisjoint(_OTHERWISE)
 
 
 def _form(graph: Capture, root: Node, places: Sequence[int], trained: Sequence[int]) -> Form:

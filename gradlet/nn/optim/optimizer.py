@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gradlet.engine import trace
-from gradlet.ir.node import Node
 from gradlet.nn.optim import saved
 from gradlet.nn.optim.groups import ParamGroup, State, as_groups, collect, scalar
 from gradlet.nn.optim.update import Changes, Update, Used
@@ -188,38 +187,32 @@ class Optimizer:
         counts = {name: alike[0][1][name] for name in self.counters}
         call, whole = update.call(counts, alike, self._count, self._change)
         changes.calls.append(call)
-        results = iter(whole.function.results)
-        changes.cells += self._counted(changes, group, alike, counts, results)
-        recorded = trace.current() is not None  # which stores what is kept
+        results = whole.function.results
+        cells: list[Tensor | None] = self._counted(changes, group, alike, counts)
         for i in range(whole.paces):
-            pace = next(results)
-            changes.cells.append(
-                changes.new(self._shared, f"{place}.{i}", pace) if recorded else None
-            )
+            if trace.current() is None:
+                cells.append(None)
+            else:  # which stores what is kept
+                cells.append(changes.new(self._shared, f"{place}.{i}", results[len(cells)]))
         for (param, state), names in zip(alike, whole.names, strict=True):
-            changes.cells.append(param)
-            next(results)
-            changes.cells += [changes.cell(state, name, next(results)) for name in names]
+            cells.append(param)
+            for name in names:
+                cell = state.get(name)
+                if cell is None:
+                    cell = changes.new(state, name, results[len(cells)])
+                cells.append(cell)
+        changes.cells += cells
 
     def _counted(
-        self,
-        changes: Changes,
-        group: ParamGroup,
-        alike: Used,
-        counts: State,
-        results: Iterator[Node],
-    ) -> Iterable[Tensor]:
+        self, changes: Changes, group: ParamGroup, alike: Used, counts: State
+    ) -> list[Any]:
         """What takes the counters of these parameters, and of no others that have them."""
         first = next(iter(counts), None)
-        if first and len(alike) < sum(state[first] is counts[first] for state in group.states):
-            counts = {name: changes.new({}, name, next(results)) for name in counts}
-            changes.news += [
-                (state, name, cell) for _, state in alike for name, cell in counts.items()
-            ]
-        else:
-            for _ in counts:
-                next(results)
-        return counts.values()
+        if not first or len(alike) == sum(state[first] is counts[first] for state in group.states):
+            return list(counts.values())
+        own = {name: changes.new({}, name, cell.node) for name, cell in counts.items()}
+        changes.news += [(state, name, cell) for _, state in alike for name, cell in own.items()]
+        return list(own.values())
 
     def _count(self, now: Numbers, counts: State) -> tuple[State, tuple[Tensor, ...]]:
         """Counters after a step more, and the paces of the step."""

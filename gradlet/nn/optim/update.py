@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gradlet.base.dtypes import current_float
@@ -40,7 +39,6 @@ Change = Callable[[Numbers, tuple[Tensor, ...], Tensor, State], None]
 _Traced = Callable[[Iterator[Tensor]], tuple[list[Tensor], list[str]]]
 
 
-@dataclass
 class Changes:
     """What a step changes.
 
@@ -50,15 +48,11 @@ class Changes:
         news: (state, name, cell) of what is remembered for the first time.
     """
 
-    device: str
-    calls: list[Node] = field(default_factory=list)
-    cells: list[Tensor | None] = field(default_factory=list)
-    news: list[tuple[State, str, Tensor]] = field(default_factory=list)
-
-    def cell(self, state: State, name: str, result: Node) -> Tensor:
-        """The tensor under a name, or a new one."""
-        found = state.get(name)
-        return self.new(state, name, result) if found is None else found
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.calls: list[Node] = []
+        self.cells: list[Tensor | None] = []
+        self.news: list[tuple[State, str, Tensor]] = []
 
     def new(self, state: State, name: str, result: Node) -> Tensor:
         """A tensor that `state` will have under a name, for a result like this."""
