@@ -55,8 +55,7 @@ class Autograd(Hooked):
         """
         self._check_cotangent(gradient, "backward")
         if self.node.op is ops.CONSUMED:
-            cotangent = self._cotangent(gradient, "backward")
-            grad(self.node, cotangent, [self.node.src[0]])  # raises, saying so
+            grad(self.node, self.node, [self.node.src[0]])  # raises, saying so
         graph, alive = capture([self.node]), live()
         kinds = {n.op for n in graph.order}
         if ops.PARAM in kinds:
@@ -69,9 +68,8 @@ class Autograd(Hooked):
         watch = Watch(graph.position, alive)
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
         simple = gradient is None and inputs is None and not watch.place
-        backward = (
-            Pass(graph, self.node, leaves) if simple and repeats(graph, kinds, leaves) else None
-        )
+        simple = simple and repeats(graph, kinds, leaves)
+        backward = Pass(graph, self.node, leaves) if simple else None
         if backward is not None:
             cotangents = backward.gradients()
         else:
