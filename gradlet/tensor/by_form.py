@@ -8,7 +8,7 @@ comes out the same. What it built then, on stand-ins, is a template: see `ir/tem
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -24,16 +24,20 @@ from gradlet.tensor.core import Core, gradients
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PLAIN = frozenset((int, float, bool, str, type(None)))
+_NO_NAMES: Mapping[str, str] = {}
 _NO_TEMPLATE = Template("nothing", [], [])
 
 
-def by_form(function: Function) -> Function:
+def by_form(function: Function, names: Mapping[str, str] = _NO_NAMES) -> Function:
     """Has an operation build its graph once for arguments of a form.
 
     What it returns, one tensor or several, must follow from shapes and dtypes of tensors, from the
     values of other arguments, and from what is switched for all tensors. Nothing is copied where
     that is an argument or a view of one, where memory is read that is none of an argument's, as
     that of random numbers, and where arguments are of another kind.
+
+    Args:
+        names: other names of arguments, and the own ones of these.
     """
 
     @functools.wraps(function)
@@ -41,6 +45,8 @@ def by_form(function: Function) -> Function:
         nodes = [self.node]
         key = [function, self.device, self.training, dtypes.current_float()]
         key += (self.node.dtype, self.node.shape)
+        if names and kwargs:
+            kwargs = {names.get(name, name): value for name, value in kwargs.items()}
         for value in (*args, *chain.from_iterable(kwargs.items())) if kwargs else args:
             if isinstance(value, Core):
                 if value.device != self.device:
