@@ -73,6 +73,8 @@ def realize(nodes: Sequence[Node], device: Device, calls: Sequence[Node] = ()) -
     seen = dict.fromkeys(wanted)
     for holder in live():
         held = holder.node
+        if held.op is ops.CONSUMED and held in seen:
+            continue  # nobody shows what it stands for
         while held.op in ops.IDENTITIES:
             held = held.src[0]
         if held not in seen and held in graph.position and _worth_storing(held, device):
@@ -178,6 +180,8 @@ def filled(current: Node, device: Device) -> Buffer | None:
 
 def _worth_storing(held: Node, device: Device) -> bool:
     """True for what takes computing: neither stored already nor a plain constant."""
+    if held.op is ops.BUFFER:
+        return held.arg.memory is None
     return held.op is not ops.CONST and filled(held, device) is None
 
 

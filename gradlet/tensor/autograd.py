@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from gradlet.engine.program import Capture, capture
@@ -12,7 +12,6 @@ from gradlet.engine.trace import VmapError
 from gradlet.grad.vjp import GradientError, grad
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
-from gradlet.runtime.buffer import Holder
 from gradlet.runtime.device import get_device, is_torch_device
 from gradlet.runtime.foreign import move
 from gradlet.tensor import sharing
@@ -69,18 +68,21 @@ class Autograd(Hooked):
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
         simple = gradient is None and inputs is None and not watch.place
         simple = simple and repeats(graph, kinds, leaves)
-        backward = Pass(graph, self.node, leaves) if simple else None
-        if backward is not None:
-            cotangents = backward.gradients()
+        backward: Pass | None = None
+        if simple:
+            shown = [] if retain_graph else _shown(graph, alive)
+            backward = Pass(graph, self.node, leaves, [place for _, place in shown])
+            cotangents = backward.gradients
         else:
             places = [watch.place.get(cell.node, cell.node) for cell in wanted]
             cotangents = grad(self.node, self._cotangent(gradient, "backward"), places, watch)
-            alive = []
         pairs = [(c, g) for c, g in zip(wanted, cotangents, strict=True) if g is not None]
         for cell, given in [(cell, _after_hooks(cell, g)) for cell, g in pairs]:
             _accumulate(cell, given)
-        if not retain_graph:
-            self._use_up(graph, leaves, backward, alive)
+        if backward is not None:
+            _use_up(shown, backward.reach, backward.values)
+        elif not retain_graph:
+            self._use_up_to(graph, leaves)
         return self
 
     def gradient(
@@ -138,37 +140,14 @@ class Autograd(Hooked):
             )
         return build.cast(given, self.dtype)
 
-    def _use_up(
-        self,
-        graph: Capture,
-        leaves: list[Core],
-        backward: Pass | None,
-        alive: Sequence[Holder],
-    ) -> None:
-        """Marks `self`, and what live tensors show on the way to trained leaves, as consumed.
-
-        Args:
-            alive: the live tensors, if hooks have made no others meanwhile.
-        """
-        shown = [
-            (holder, graph.position[holder.node])
-            for holder in alive or live()
-            if holder.node in graph.position and holder.node.op not in (ops.BUFFER, ops.CONST)
-        ]
-        if backward is not None:
-            reach = backward.form.reach
-            values = backward.values([place for _, place in shown if place in reach])
-        else:
-            trained = {leaf.node for leaf in leaves if leaf.requires_grad}
-            ways = carriers(graph.order, trained) if trained else set()
-            reach = frozenset(graph.position[n] for n in {*ways, self.node})
-            values = {place: graph.order[place] for _, place in shown}
-        for holder, place in shown:
-            if place in reach:
-                holder.node = build.consumed(values[place], holder.node)
-            elif backward is None:
-                continue  # the graph is still there, and whoever computes it finds the holder
-            compute_with_next(holder)  # type: ignore[arg-type]
+    def _use_up_to(self, graph: Capture, leaves: list[Core]) -> None:
+        """Marks `self`, and what live tensors show on the way to trained leaves, as consumed."""
+        trained = {leaf.node for leaf in leaves if leaf.requires_grad}
+        ways = carriers(graph.order, trained) if trained else set()
+        reach = {graph.position[n] for n in {*ways, self.node}}
+        # The graph of others is still there, and whoever computes it finds what shows them.
+        shown = [(cell, place) for cell, place in _shown(graph, live()) if place in reach]
+        _use_up(shown, reach, {place: graph.order[place] for _, place in shown})
 
     # Where gradients flow
 
@@ -281,6 +260,26 @@ def _wanted(inputs: Any) -> list[Any]:
                 f"backward: inputs are float tensors without requires_grad=False, not {cell!r}"
             )
     return list({id(cell): cell for cell in given}.values())
+
+
+def _shown(graph: Capture, alive: Iterable[Any]) -> list[tuple[Core, int]]:
+    """Tensors that show results of operations in a graph, and where those stand in it."""
+    position = graph.position
+    return [
+        (cell, position[cell.node])
+        for cell in alive
+        if cell.node in position and cell.node.op not in (ops.BUFFER, ops.CONST)
+    ]
+
+
+def _use_up(
+    shown: Sequence[tuple[Core, int]], reach: Collection[int], values: Mapping[int, Node]
+) -> None:
+    """Has values computed with whatever is next; those within reach go without their graph."""
+    for cell, place in shown:
+        if place in reach:
+            cell.node = build.consumed(values[place], cell.node)
+        compute_with_next(cell)
 
 
 def _accumulate(leaf: Core, given: Node) -> None:
