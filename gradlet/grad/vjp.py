@@ -8,18 +8,17 @@ second derivatives, fusion and every device come for free.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
-from gradlet.grad import library
+from gradlet.grad import applied, library
 from gradlet.grad.errors import GradientError as GradientError
 from gradlet.ir import build, ops
 from gradlet.ir.build import add, const, div, full_like, neg, sub, unary
 from gradlet.ir.node import Node, topological
 from gradlet.ir.ops import Op
-from gradlet.ir.templates import written_out
 
 Cotangents = tuple[Node | None, ...]
 Rule = Callable[[Node, Node], Cotangents]
@@ -55,14 +54,9 @@ def pull_back(
     given: Sequence[Node],
     targets: Sequence[Node],
     watch: Watching | None = None,
-    ends: Collection[Node] = (),
 ) -> list[Node | None]:
-    """`grad` of several roots, each with a cotangent of its own, in one walk.
-
-    Args:
-        ends: nodes that are not walked past.
-    """
-    order = topological(roots, lambda n: () if n in ends else n.src)
+    """`grad` of several roots, each with a cotangent of its own, in one walk."""
+    order = topological(roots)
     wanted = set(targets)
     leads_to_target: set[Node] = set()
     for current in order:
@@ -73,7 +67,7 @@ def pull_back(
         known = cotangents.get(root)
         cotangents[root] = cotangent if known is None else add(known, cotangent)
     for current in reversed(order):
-        if current not in cotangents or current not in leads_to_target or current in ends:
+        if current not in cotangents or current not in leads_to_target:
             continue
         if watch is not None:
             cotangents[current] = watch.passed(current, cotangents[current])
@@ -337,12 +331,6 @@ def _consumed(g: Node, n: Node) -> Cotangents:
     )
 
 
-def _apply(g: Node, n: Node) -> Cotangents:
-    """Down to the sources of the graph that it stands for; of equal ones the first gets it all."""
-    found = pull_back([written_out(n)], [g], n.src, ends=n.src)
-    return tuple([g if n.src.index(n.src[i]) == i else None for i, g in enumerate(found)])
-
-
 def _nothing(g: Node, n: Node) -> Cotangents:
     return tuple(None for _ in n.src)
 
@@ -393,7 +381,7 @@ VJP: dict[Op, Rule] = {
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,
     ops.HOST: library.vjp,
-    ops.APPLY: _apply,
+    ops.APPLY: lambda g, n: applied.vjp(g, n, pull_back),
     ops.DETACH: _nothing,
     ops.SURROGATE: lambda g, n: (None, g),
     ops.CUSTOM: lambda g, n: (None, *n.arg(g, n)),

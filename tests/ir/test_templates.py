@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gradlet.base import dtypes
 from gradlet.engine.program import capture
-from gradlet.grad.vjp import grad
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
 from gradlet.ir.templates import Template, written_out
@@ -83,38 +82,3 @@ def test_a_flat_graph_reads_the_same_buffers_in_its_own_order() -> None:
         entry[3] for entry in flat.entries if entry[0] is ops.PARAM
     ]
     assert flat.position[roots[0]] == len(flat.entries) - 1
-
-
-def test_gradients_go_through_to_each_source_once() -> None:
-    x = param(3, 2, 4)
-    made = _scores_template()
-    applied = made.applied((x, x))
-    assert applied.op is ops.APPLY
-    cotangent = param(4, 2, 2)
-    (through,) = grad(applied, cotangent, [x])
-    (plain,) = grad(_scores(x, x), cotangent, [x])
-    assert through is plain
-
-
-def _scores_template() -> Template:
-    params = [param(0, 2, 4), param(1, 2, 4)]
-    return Template("scores", params, [_scores(*params)])
-
-
-def _scores(a: Node, b: Node) -> Node:
-    cube = (2, 2, 4)
-    left = build.expand(build.reshape(a, (2, 1, 4)), cube)
-    right = build.expand(build.reshape(b, (1, 2, 4)), cube)
-    return build.sum_(build.mul(left, right), (2,))
-
-
-def test_gradients_stop_at_sources() -> None:
-    """A source that another one leads to is not walked past twice."""
-    x = param(3, 2, 4)
-    y = build.unary(ops.EXP, x)
-    made = _scores_template()
-    cotangent = param(4, 2, 2)
-    through = grad(made.applied((y, x)), cotangent, [x, y])
-    plain = grad(_scores(y, x), cotangent, [x, y])
-    assert through[1] is plain[1]
-    assert {n.op for n in topological([through[0]])} == {n.op for n in topological([plain[0]])}
