@@ -183,7 +183,8 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
         plain = step is not None and (abs(step) <= 16 or not large)
     special = {*tile.lanes, *(u.counter for u in tile.unrolled)}
     varying = index.variables(rows)
-    repeated = bool(set(c.nest.ranges) - special - varying) or bool(varying - c.counters)
+    around = (set(c.nest.ranges) - special) | (index.variables(other) - c.counters)
+    repeated = bool(around - varying) or bool(varying - c.counters)
     rows_at = "place" if in_place else "before" if repeated else "chunk"
     panel = tile.padded * rows.dtype.itemsize
     panel *= prod(size(t) for t in c.terms[tile.block[0] + 1 :]) * tile.block[1]
