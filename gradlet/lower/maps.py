@@ -86,10 +86,10 @@ def fetching_rows(body: Body) -> Body:
             if s.size > 4 * _ROWS_AHEAD:
                 row = s.body[0] if len(s.body) == 1 else None
                 if isinstance(row, Loop) and row.size <= 4 and _copies(row.body):
-                    inside, ahead = (replace(row, kind="unroll", ahead=0),), _ROWS_AHEAD
+                    inside, ahead = (row._replace(kind="unroll", ahead=0),), _ROWS_AHEAD
                 elif _copies(s.body):
                     ahead = ahead or _ROWS_AHEAD
-            s = replace(s, body=inside, ahead=ahead)
+            s = s._replace(body=inside, ahead=ahead)
         made += (s,)
     return made
 
