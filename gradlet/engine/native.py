@@ -11,7 +11,6 @@ import numpy as np
 
 from gradlet.base import settings
 from gradlet.base.target import Target
-from gradlet.base.turns import short_turns
 from gradlet.engine import search, stored
 from gradlet.engine.lowering import linear_program
 from gradlet.ir import ops
@@ -102,7 +101,7 @@ def compile_kernels(device: CpuDevice, kernels: Sequence[Kernel]) -> list[Compil
 def _compile(device: CpuDevice, wanted: Sequence[tuple[Kernel, Tiles]]) -> list[CompiledKernel]:
     """Compiles kernels in other threads, each as soon as its text is there."""
     forms: list[tuple[Tiles, LinearProgram, str]] = []
-    with short_turns(), ThreadPoolExecutor(device.target.threads) as pool:
+    with ThreadPoolExecutor(device.target.threads) as pool:
         compiled: list[Future[bytes]] = []
         for kernel, tiles in wanted:
             with observe.span("lower"):
