@@ -130,10 +130,13 @@ def nearest_whole(x: Node, factor: float = 1.0) -> tuple[Node, Node]:
 
 
 def scale(x: Node, n: Node) -> Node:
-    """x * 2**n, rounded once, for n in [-2 * bias, 2 * bias].
+    """x * 2**n, rounded once, for x in [2**-1/2, 2**1/2] and n from `nearest_whole`.
 
-    It takes two factors, since neither 2**128 nor 2**-149 is a normal float32.
+    It takes two factors, since neither 2**128 nor 2**-149 is a normal float32. What rounds to 0 is
+    made of a 0, for processors take a hundred cycles to find that a product is as small as that.
     """
+    f = FORMATS[x.dtype]
+    x = choose(less(n, f.rounder_bits - f.bias - f.fraction), times(x, 0.0), x)  # nan stays nan
     half = shifted_right(n, 1)
     return mul(mul(x, two_to(half, x.dtype)), two_to(sub(n, half), x.dtype))
 
