@@ -87,12 +87,18 @@ def test_products_get_tiles_that_fit_into_the_cache() -> None:
     assert rows_in_tile(x, replace(TARGET, l2_bytes=1 << 18)) == 32
 
 
-def test_what_all_rows_share_is_turned_once() -> None:
+def test_what_all_rows_of_a_head_share_is_turned_once() -> None:
+    """By the thread that has the head; or before all rows, where threads share heads."""
     (kernel,) = kernels(*GRAPHS["attention"]())
-    phases = lower(kernel, TARGET)
-    assert len(phases) == 2
-    assert "shuffle" in show(phases[:1]) and "panel0[" in show(phases[1:])
-    assert "shuffle" not in show(phases[1:])
+    (head,) = lower(kernel, TARGET)
+    assert isinstance(head, Loop)
+    *turned, tiles = head.body
+    assert "shuffle" in show(tuple(turned)) and "shuffle" not in show((tiles,))
+    assert "panel0[" in show((tiles,)) and isinstance(tiles, Loop) and tiles.size == 2
+    turned = [*lower(kernel, replace(TARGET, threads=4))]
+    tiles = turned.pop()
+    assert "shuffle" in show(tuple(turned)) and "shuffle" not in show((tiles,))
+    assert "panel0[" in show((tiles,)) and isinstance(tiles, Loop) and tiles.size == 32
 
 
 def test_tiles_that_add_up_run_one_after_the_other() -> None:
@@ -100,7 +106,8 @@ def test_tiles_that_add_up_run_one_after_the_other() -> None:
     kernel = kernels(*GRAPHS["attention_gradients"]())[-1]
     *_, rows = lower(kernel, TARGET)
     assert isinstance(rows, Loop) and rows.kind == "parallel" and rows.size == 16
-    assert isinstance(rows.body[0], Loop) and rows.body[0].size == 2
+    tiles = rows.body[-1]
+    assert isinstance(tiles, Loop) and tiles.size == 2
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (1, 5), (0, 5), (5, 0)])
