@@ -71,9 +71,11 @@ def _adds(group: Group) -> bool:
 
 
 def _is_product(nest: Nest, last: Node) -> bool:
-    """True for what is a matrix product once it is done for many rows."""
+    """True for what is a larger matrix product when it is done for many rows."""
     found = contraction_of(_in_tile(nest, last, last, last))
-    return found is not None and bool(found.only(0)) and bool(found.only(1))
+    if found is None or not (found.only(0) and found.only(1)):
+        return False
+    return last in found.only(0) or last in found.only(1)
 
 
 def _elements(nest: Nest) -> int:
