@@ -179,8 +179,8 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     plain = flat is not None and other.src[1] is index.TRUE
     if flat is not None and plain:
         step = index.coefficient(flat, c.terms[-1])
-        large = other.src[0].size * other.dtype.itemsize > target.l1_bytes
-        plain = step is not None and (abs(step) <= 16 or not large)
+        span = abs(step or 0) * size(c.terms[-1]) * other.dtype.itemsize
+        plain = step is not None and (abs(step) <= 16 or span <= target.l2_bytes // 4)
     special = {*tile.lanes, *(u.counter for u in tile.unrolled)}
     varying = index.variables(rows)
     repeated = bool(set(c.nest.ranges) - special - varying) or bool(varying - c.counters)

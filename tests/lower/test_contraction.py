@@ -49,6 +49,15 @@ def test_rows_in_line_are_read_where_they_are() -> None:
     assert tile_of(nest_of("linear_transposed")).rows_at != "place"
 
 
+def test_columns_are_read_where_they_are_unless_they_lie_far_apart() -> None:
+    def tile(terms: int, columns: int) -> Tile:
+        (step,) = plan(leaf(terms, columns).transpose(0, 1) @ leaf(terms, 256)).steps
+        return tile_of(step.kernel.nests[0])
+
+    assert not tile(128, 256).pack_broadcast
+    assert tile(1024, 1024).pack_broadcast
+
+
 def test_padding_is_put_into_a_copy_once() -> None:
     (step,) = plan(*GRAPHS["conv_forward"]()).steps
     loads = [x for x in topological([step.kernel.nests[0].stores[0].value]) if x.op is ops.LOAD]
