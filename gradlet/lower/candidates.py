@@ -185,7 +185,10 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     varying = index.variables(rows)
     repeated = bool(set(c.nest.ranges) - special - varying) or bool(varying - c.counters)
     rows_at = "place" if in_place else "before" if repeated else "chunk"
-    panel = tile.padded * rows.dtype.itemsize
+    width, line = tile.padded, c.addresses[tile.rows]
+    if in_place and line is not None:  # what lies apart meets in the same places of a cache
+        width = max(width, abs(index.coefficient(line, c.terms[-1]) or 0))
+    panel = width * rows.dtype.itemsize
     panel *= prod(size(t) for t in c.terms[tile.block[0] + 1 :]) * tile.block[1]
     ahead = _AHEAD if panel > target.l1_bytes // 2 and not tile.strip else 0
     return replace(tile, rows_at=rows_at, pack_broadcast=not plain, ahead=ahead)
