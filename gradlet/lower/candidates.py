@@ -179,8 +179,9 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     plain = flat is not None and other.src[1] is index.TRUE
     if flat is not None and plain:
         step = index.coefficient(flat, c.terms[-1])
-        span = abs(step or 0) * size(c.terms[-1]) * other.dtype.itemsize
-        plain = step is not None and (abs(step) <= 16 or span <= target.l2_bytes // 4)
+        span = max(abs(index.coefficient(flat, t) or 0) * size(t) for t in c.terms)
+        near = span * other.dtype.itemsize <= target.l2_bytes // 4
+        plain = step is not None and (abs(step) <= 16 or near)
     special = {*tile.lanes, *(u.counter for u in tile.unrolled)}
     varying = index.variables(rows)
     repeated = bool(set(c.nest.ranges) - special - varying) or bool(varying - c.counters)
