@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlet import Tensor
+from gradlet.base import dtypes
 from gradlet.base.target import Target
-from gradlet.ir.kernel import Group, Kernel
+from gradlet.ir import build, index, ops
+from gradlet.ir.kernel import Group, Kernel, Nest, Store, load
+from gradlet.ir.node import Node, node
 from gradlet.lower.choose import lower
 from gradlet.lower.group import tile_rows
 from gradlet.lower.loops import Loop, show
@@ -85,6 +88,21 @@ def test_products_get_tiles_that_fit_into_the_cache() -> None:
     x = attend(*(leaf(16, 1024, 16) for _ in range(3)))
     assert rows_in_tile(x) == 64
     assert rows_in_tile(x, replace(TARGET, l2_bytes=1 << 18)) == 32
+
+
+def test_heads_are_no_rows_of_a_product() -> None:
+    """None of the products of each head grows with the number of heads."""
+    head, i, j, r = (index.loop(name, 16) for name in "hijr")
+    out, a, b = (build.param(n, dtypes.float32, (16, 16, 16)) for n in range(3))
+
+    def rows(first: tuple[Node, ...]) -> int:
+        product = build.mul(load(a, first), load(b, (head, j, r)))
+        total = node(ops.FOLD_RANGES, (product, r), ops.ADD, dtypes.float32, ())
+        nest = Nest((i, j), (Store(out, (head, i, j), total),))
+        return tile_rows(Group((head,), (nest,)), replace(TARGET, threads=1))
+
+    assert rows((head, i, r)) == 1
+    assert rows((i, i, r)) > 1
 
 
 def test_what_all_rows_of_a_head_share_is_turned_once() -> None:
