@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from gradlet.engine import trace
 from gradlet.engine.program import Capture, capture
@@ -51,21 +52,29 @@ def compile_program(
     return made
 
 
-def realize(nodes: Sequence[Node], device: Device) -> None:
+def realize(nodes: Sequence[Node], device: Device, calls: Sequence[Node] = ()) -> list[Any]:
     """Computes `nodes` on `device`, all in one program, and remembers their values.
 
     Afterwards `value_of` finds each of them. Nodes of live tensors that the program passes
     through are computed and remembered with them. While a step is recorded nothing happens.
+
+    Args:
+        calls: CALL nodes, all results of which are computed as well.
+
+    Returns:
+        the memory of each result of the calls, which nothing else remembers.
     """
     if trace.current() is not None:
-        return
+        return []
     wanted = [n for n in nodes if filled(n, device) is None]
-    if not wanted:
-        return
-    graph = capture(wanted, device)
+    if not wanted and not calls:
+        return []
+    graph = capture((*wanted, *calls), device)
     seen = dict.fromkeys(wanted)
     for holder in live():
         held = holder.node
+        if held.op is ops.CONSUMED and held in seen:
+            continue  # nobody shows what it stands for
         while held.op in ops.IDENTITIES:
             held = held.src[0]
         if held not in seen and held in graph.position and _worth_storing(held, device):
@@ -75,11 +84,12 @@ def realize(nodes: Sequence[Node], device: Device) -> None:
     # place, since that of holders differs from step to step.
     at_place = {graph.position[sink]: sink for sink in reversed(sinks)}
     places = dict(sorted(at_place.items(), key=lambda item: item[0]))
-    program = _program(graph, list(places.values()), device)
+    program = _program(graph, [*places.values(), *calls], device)
     memories = program([b.memory for b in graph.buffers])
-    stored = dict(zip(places, memories, strict=True))
+    stored = dict(zip(places, memories, strict=False))
     for sink in sinks:
         _remember(sink, stored[graph.position[sink]], device)
+    return memories[len(places) :]
 
 
 def value_of(current: Node, device: Device) -> Buffer:
@@ -170,6 +180,8 @@ def filled(current: Node, device: Device) -> Buffer | None:
 
 def _worth_storing(held: Node, device: Device) -> bool:
     """True for what takes computing: neither stored already nor a plain constant."""
+    if held.op is ops.BUFFER:
+        return held.arg.memory is None
     return held.op is not ops.CONST and filled(held, device) is None
 
 

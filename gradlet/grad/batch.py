@@ -16,6 +16,7 @@ from gradlet.ir import build, ops
 from gradlet.ir.functions import inlined
 from gradlet.ir.node import Node, node, topological
 from gradlet.ir.ops import Op
+from gradlet.ir.templates import written_out
 
 Shape = tuple[int, ...]
 Sources = tuple[Node, ...]
@@ -51,7 +52,7 @@ class Batch:
             sources = self._sources(current)
             if current in self.made or not any(s in self.made for s in sources):
                 continue
-            if current.op is ops.BUFFER or current.op is ops.RESULT:
+            if current.op in (ops.BUFFER, ops.RESULT, ops.APPLY):
                 self.made[current] = self.made[sources[0]]
             else:
                 given = tuple(self.made.get(s) or self.repeated(s) for s in sources)
@@ -66,6 +67,8 @@ class Batch:
             return () if contents is None else (contents,)
         if current.op is ops.RESULT:
             return (build.detach(inlined(current)),)
+        if current.op is ops.APPLY:
+            return (written_out(current),)
         return current.src
 
     def repeated(self, x: Node) -> Node:

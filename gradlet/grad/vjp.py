@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
-from gradlet.grad import library
+from gradlet.grad import applied, library
 from gradlet.grad.errors import GradientError as GradientError
 from gradlet.ir import build, ops
 from gradlet.ir.build import add, const, div, full_like, neg, sub, unary
@@ -381,6 +381,7 @@ VJP: dict[Op, Rule] = {
     ops.GATHER: _gather,
     ops.SCATTER: _scatter,
     ops.HOST: library.vjp,
+    ops.APPLY: lambda g, n: applied.vjp(g, n, pull_back),
     ops.DETACH: _nothing,
     ops.SURROGATE: lambda g, n: (None, g),
     ops.CUSTOM: lambda g, n: (None, *n.arg(g, n)),

@@ -29,9 +29,13 @@ class Function:
     def __init__(self, results: Sequence[Node]) -> None:
         self.results = list(results)
 
+    def call(self, arguments: Sequence[Node]) -> Node:
+        """The CALL node that stands for all results."""
+        return node(ops.CALL, tuple(arguments), self, dtypes.float32, ())
+
     def __call__(self, arguments: Sequence[Node]) -> list[Node]:
         """A RESULT node for each result, through which no gradient flows."""
-        call = (node(ops.CALL, tuple(arguments), self, dtypes.float32, ()),)
+        call = (self.call(arguments),)
         return [
             node(ops.RESULT, call, place, result.dtype, result.shape)
             for place, result in enumerate(self.results)

@@ -154,6 +154,7 @@ CONSUMED = Op(
 )
 
 # Graphs that stand elsewhere
+APPLY = Op("APPLY", "call", "arg: a template; its one result over the sources: see `templates.py`")
 CALL = Op("CALL", "call", "arg: a function; all results of it for its sources: see `functions.py`")
 RESULT = Op("RESULT", "call", "arg: which one of the results of its source, a CALL")
 

@@ -128,7 +128,7 @@ def rehearse(
             value = recorder.call()
         changes = recorder.changes(value, noted)
         nodes = [t.node for t in changes.wanted]
-        graph = capture(nodes, changes.device, memos=False)
+        graph = capture(nodes, changes.device, memos=False).flat(nodes)
         positions = sorted({graph.position[n] for n in nodes})
         result = {
             id(t): positions.index(graph.position[n])

@@ -184,7 +184,8 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
         plain = step is not None and (abs(step) <= 16 or near)
     special = {*tile.lanes, *(u.counter for u in tile.unrolled)}
     varying = index.variables(rows)
-    repeated = bool(set(c.nest.ranges) - special - varying) or bool(varying - c.counters)
+    around = (set(c.nest.ranges) - special) | (index.variables(other) - c.counters)
+    repeated = bool(around - varying) or bool(varying - c.counters)
     rows_at = "place" if in_place else "before" if repeated else "chunk"
     width, line = tile.padded, c.addresses[tile.rows]
     if in_place and line is not None:  # what lies apart meets in the same places of a cache

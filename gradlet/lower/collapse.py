@@ -9,6 +9,7 @@ from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest, Store
 from gradlet.ir.node import Node, node, topological
 from gradlet.lower import transforms
+from gradlet.lower.loops import size
 
 Stores = tuple[Store, ...]
 
@@ -74,6 +75,29 @@ def _collapse_reductions(stores: Stores) -> Stores:
                 value = transforms.replace_value(value, x, folded)
         made.append(Store(store.target, store.index, value, store.accumulate))
     return tuple(made)
+
+
+def fuse_terms(product: Node, terms: tuple[Node, ...]) -> tuple[Node, tuple[Node, ...]]:
+    """Neighbouring counters of a sum become one where all addresses stay linear in it.
+
+    sum over i in 4, j in 5 of a[5 * i + j] * b[i, j]   ->   sum over ij in 20 of a[ij] * b[ij]
+    """
+    made = list(terms)
+    position = 0
+    while position + 1 < len(made):
+        outer, inner = made[position : position + 2]
+        if outer.op is not ops.RANGE or inner.op is not ops.RANGE:
+            made.pop(position if outer.op is not ops.RANGE else position + 1)
+            continue
+        fused = index.loop(f"{outer.arg[0]}{inner.arg[0]}", size(outer) * size(inner))
+        places = {outer: index.floordiv(fused, size(inner)), inner: index.mod(fused, size(inner))}
+        tried = flatten_loads(index.replace(product, places))
+        if is_awkward(tried, fused):
+            position += 1
+        else:
+            product = tried
+            made[position : position + 2] = [fused]
+    return product, tuple(made)
 
 
 def flatten_loads(value: Node) -> Node:

@@ -32,13 +32,16 @@ from gradlet.ir.kernel import Nest, Store, load
 from gradlet.ir.node import Node, node
 from gradlet.lower import transforms
 from gradlet.lower.candidates import choose_tile
-from gradlet.lower.collapse import flatten_loads, is_awkward
+from gradlet.lower.collapse import flatten_loads, fuse_terms, is_awkward
 from gradlet.lower.loops import Assign, Body, Loop, loop, read, size
+from gradlet.lower.maps import fetching_rows
 from gradlet.lower.padding import pad_once
 from gradlet.lower.tile import Contraction, Tile
 
 Recipe = Callable[[Nest], Body]
 Counters = tuple[Node, ...]
+
+_TOGETHER = 16  # terms, or a few less, that are copied for all tiles before the next are
 
 
 def contraction_phases(
@@ -88,6 +91,8 @@ class _Builder:
         places: what stands for the contraction's counters inside the loops.
         outer: counters of the loops over chunks, outermost first.
         tiles, heights: counters of the loops over tiles, and of the unrolled ones in a tile.
+        starts, within: where a chunk begins along each unrolled counter, and places in it.
+        sums_at: where sums stand that wait for the others of the chunk.
         inner: counters of the loops along the lanes of one chunk.
         before: the phases that come before the chunks.
     """
@@ -99,6 +104,9 @@ class _Builder:
     outer: list[Node] = field(default_factory=list)
     tiles: list[Node] = field(default_factory=list)
     heights: list[Node] = field(default_factory=list)
+    starts: list[Node] = field(default_factory=list)
+    within: list[Node] = field(default_factory=list)
+    sums_at: Counters = ()
     inner: list[Node] = field(default_factory=list)
     before: Body = ()
 
@@ -110,20 +118,24 @@ class _Builder:
         self.split_unrolled()
         pieces = self.split_terms()
         several = len(pieces) > 1 or bool(pieces[0].blocks)
-        shape = (*(size(t) for t in (*self.tiles, *self.heights)), tile.padded)
-        sums = node(ops.PRIVATE, (), "sums", dtype, shape)
+        rows = (*self.tiles, *self.heights)
+        shape = tuple(size(x) for x in rows) if several else tuple(u.chunk for u in tile.unrolled)
+        self.sums_at = rows if several else tuple(self.within)
+        sums = node(ops.PRIVATE, (), "sums", dtype, (*shape, tile.padded))
         chunk: Body = ()
         if several:
             lanes = index.loop("n", tile.padded)
-            at = (*self.tiles, *self.heights, lanes)
+            at = (*rows, lanes)
             chunk += self.inside(Nest(_loops(at), (Store(sums, at, build.const(0, dtype)),)))
         direct = None if several else self.direct_store()
         for number, piece in enumerate(pieces):
             chunk += self.piece(piece, sums, several, direct, str(number or ""))
         if direct is None:
-            at = (*self.tiles, *self.heights, index.ravel(self.inner, self.tile.extents))
+            if not several:
+                rows = self.loops_along_chunk()
+            at = (*rows, index.ravel(self.inner, self.tile.extents))
             place, value = self.result(load(sums, at), {})
-            ranges = _loops((*self.tiles, *self.heights, *self.inner))
+            ranges = _loops((*rows, *self.inner))
             chunk += self.inside(Nest(ranges, (Store(self.c.store.target, place, value),)))
         for counter in reversed(self.outer):
             chunk = loop(counter, chunk)
@@ -158,8 +170,17 @@ class _Builder:
             height = index.loop(f"{name}h", u.height)
             moved = index.minimum(index.scale(step, u.height), u.chunk - u.height)
             self.places[u.counter] = index.add(start, moved, height)
+            self.starts.append(start)
+            self.within.append(index.add(moved, height))
             self.tiles.append(step)
             self.heights.append(height)
+
+    def loops_along_chunk(self) -> Counters:
+        """A counter along the chunk of each unrolled one, which from here on stands for it."""
+        rows = tuple(index.loop(f"{u.counter.arg[0]}w", u.chunk) for u in self.tile.unrolled)
+        for u, start, row in zip(self.tile.unrolled, self.starts, rows, strict=True):
+            self.places[u.counter] = index.add(start, row)
+        return rows
 
     def split_terms(self) -> list[_Piece]:
         """The blocks of the sum, and what is left over behind them."""
@@ -191,12 +212,11 @@ class _Builder:
         fill, rows = self.rows(piece, places, lanes, f"panel{suffix}")
         other = index.replace(self.c.factors[1 - self.tile.rows], places)
         if self.tile.pack_broadcast:
-            counters = (*piece.blocks, *self.tiles, *piece.terms, *self.heights)
-            other = self.pack_before(other, counters, f"packed{suffix}")
+            other = self.pack_before(other, piece, f"packed{suffix}")
         acc = node(ops.LOCAL, (), "acc", self.c.fold.dtype, ())
         store = direct
         if store is None:
-            at = (*self.tiles, *self.heights, lanes)
+            at = (*self.sums_at, lanes)
             store = Store(sums, at, read(acc), ops.ADD if several else None)
         body = self.tile_loops(
             acc, _ordered(rows, other, self.tile.rows), piece.terms, store, lanes
@@ -232,7 +252,7 @@ class _Builder:
         panel = node(kind, (), name, rows.dtype, (*(size(x) for x in counters), length))
         fill: Body = ()
         for nest in self.fills(panel, counters, along, rows, used):
-            fill += self.recipe(nest)
+            fill += fetching_rows(self.recipe(nest))
         if self.tile.rows_at == "before":
             self.before += fill
             fill = ()
@@ -253,12 +273,24 @@ class _Builder:
             nests.append(Nest(_loops((*counters, behind)), (Store(panel, at, zero),)))
         return nests
 
-    def pack_before(self, value: Node, counters: Counters, name: str) -> Node:
-        """`value` from a copy, made before the chunks, in which it stands in order of use."""
+    def pack_before(self, value: Node, piece: _Piece, name: str) -> Node:
+        """`value` from a copy, made before the chunks, in which it stands in order of use.
+
+        Some terms at a time are copied for all tiles, so that a line of memory is read once.
+        """
         around = [x for x in self.outer if x in index.variables(value)]
-        at = (*around, *counters)
+        at = (*around, *piece.blocks, *self.tiles, *piece.terms, *self.heights)
         packed = node(ops.SCRATCH, (), name, value.dtype, tuple(size(x) for x in at))
-        self.before += self.recipe(Nest(_loops(at), (Store(packed, at, value),)))
+        *far, last = piece.terms
+        extent = size(last)
+        count = next((n for n in range(_TOGETHER, 7, -1) if extent % n == 0), extent)
+        outer = index.loop(f"{last.arg[0]}o", extent // count)
+        within = index.loop(f"{last.arg[0]}w", count)
+        place = {last: index.add(index.scale(outer, count), within)}
+        to = tuple(index.replace(i, place) for i in at)
+        ranges = (*around, *piece.blocks, *far, outer, *self.tiles, within, *self.heights)
+        nest = Nest(_loops(ranges), (Store(packed, to, index.replace(value, place)),))
+        self.before += self.recipe(nest)
         return load(packed, at)
 
     def tile_loops(
@@ -337,29 +369,6 @@ def _loops(counters: Sequence[Node]) -> Counters:
 
 def _ordered(rows: Node, other: Node, position: int) -> tuple[Node, Node]:
     return (rows, other) if position == 0 else (other, rows)
-
-
-def fuse_terms(product: Node, terms: Counters) -> tuple[Node, Counters]:
-    """Neighbouring counters of a sum become one where all addresses stay linear in it.
-
-    sum over i in 4, j in 5 of a[5 * i + j] * b[i, j]   ->   sum over ij in 20 of a[ij] * b[ij]
-    """
-    made = list(terms)
-    position = 0
-    while position + 1 < len(made):
-        outer, inner = made[position : position + 2]
-        if outer.op is not ops.RANGE or inner.op is not ops.RANGE:
-            made.pop(position if outer.op is not ops.RANGE else position + 1)
-            continue
-        fused = index.loop(f"{outer.arg[0]}{inner.arg[0]}", size(outer) * size(inner))
-        places = {outer: index.floordiv(fused, size(inner)), inner: index.mod(fused, size(inner))}
-        tried = flatten_loads(index.replace(product, places))
-        if is_awkward(tried, fused):
-            position += 1
-        else:
-            product = tried
-            made[position : position + 2] = [fused]
-    return product, tuple(made)
 
 
 def in_one_thread(body: Body) -> Body:

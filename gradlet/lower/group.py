@@ -17,6 +17,7 @@ from gradlet.ir.kernel import Group, Nest, Store, load
 from gradlet.ir.node import Node, node, rewrite, topological
 from gradlet.lower import transforms
 from gradlet.lower.loops import Assign, Body, Loop, Statement, assigns, loop, loops, map_assigns
+from gradlet.lower.maps import PIECES, unit_loads
 from gradlet.lower.tile import contraction_of
 
 LowerNest = Callable[[Nest, Target], Body]
@@ -56,6 +57,8 @@ def tile_rows(group: Group, target: Target) -> int:
             most = min(most, prod(c.arg[1] for c in group.ranges) // (4 * target.threads))
     else:
         most = _SHORT_ROW // max(1, *(_elements(nest) for nest in group.nests))
+        if extent >= PIECES * 2 * target.lanes(4) and _lies_across(group, 2 * target.lanes(4)):
+            most = max(most, 2 * target.lanes(4))
     if extent <= most:
         return extent
     lanes = target.lanes(4)
@@ -78,11 +81,25 @@ def _is_product(nest: Nest, last: Node) -> bool:
     return last in found.only(0) or last in found.only(1)
 
 
+def _lies_across(group: Group, size: int) -> bool:
+    """True where neighbours in memory belong to neighbouring rows, `size` rows being a tile."""
+    last = group.ranges[-1]
+    row = index.loop("row", size)
+    place = index.add(index.scale(index.loop("tile", last.arg[1] // size), size), row)
+    nests = [_in_tile(nest, last, place, row) for nest in group.nests]
+    along = {c for nest in nests for c in (*nest.ranges, *_folded(nest)) if c is not row}
+    elements = [sum(unit_loads(nest, c) for nest in nests) for c in along]
+    return sum(unit_loads(nest, row) for nest in nests) > max(elements, default=0)
+
+
+def _folded(nest: Nest) -> list[Node]:
+    values = topological([store.value for store in nest.stores])
+    return [c for x in values if x.op is ops.FOLD_RANGES for c in x.src[1:]]
+
+
 def _elements(nest: Nest) -> int:
     """How many elements a nest visits in one row."""
-    values = topological([store.value for store in nest.stores])
-    folded = [c.arg[1] for x in values if x.op is ops.FOLD_RANGES for c in x.src[1:]]
-    return prod(c.arg[1] for c in nest.ranges) * prod(folded)
+    return prod(c.arg[1] for c in (*nest.ranges, *_folded(nest)))
 
 
 def _private_bytes(group: Group) -> int:

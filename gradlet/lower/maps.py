@@ -16,6 +16,7 @@ from gradlet.lower.nest import loops_of
 from gradlet.lower.transpose import transposed
 
 _AHEAD = 1024  # elements, from which to fetch on takes as long as to compute up to there
+_ROWS_AHEAD = 8  # rows before they are copied, they are fetched from a distant cache
 PARALLEL_WORK = 1 << 14  # element visits below which a second thread does not pay
 PIECES = 16  # iterations that a parallel loop should at least have, to be shared evenly
 _HEAVY = (
@@ -70,6 +71,34 @@ def _fetching(body: Body, in_rows: bool) -> Body:
             s = replace(s, ahead=ahead if in_rows or s.size >= 4 * ahead else 0)
         made += (s,)
     return made
+
+
+def fetching_rows(body: Body) -> Body:
+    """Loops that copy rows fetch those that are copied some iterations later.
+
+       for k in 1024: for v in 2: for n in vector 32: ...
+    ->
+       for k in 1024, fetching 8 ahead: for v in unroll 2: for n in vector 32: ...
+    """
+    made: Body = ()
+    for s in body:
+        if isinstance(s, Loop) and s.kind in ("serial", "parallel"):
+            inside, ahead = fetching_rows(s.body), s.ahead
+            if s.size > 4 * _ROWS_AHEAD:
+                row = s.body[0] if len(s.body) == 1 else None
+                if isinstance(row, Loop) and row.size <= 4 and _copies(row.body):
+                    inside, ahead = (replace(row, kind="unroll", ahead=0),), _ROWS_AHEAD
+                elif _copies(s.body):
+                    ahead = ahead or _ROWS_AHEAD
+            s = replace(s, body=inside, ahead=ahead)
+        made += (s,)
+    return made
+
+
+def _copies(body: Body) -> bool:
+    """True for vectors that are read and written, a few."""
+    inside = [s.body for s in body if isinstance(s, Loop) and s.kind == "vector"]
+    return len(inside) == len(body) <= 2 and all(len(assigns) == 1 for assigns in inside)
 
 
 def _bytes(array: Node) -> int:

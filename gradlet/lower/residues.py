@@ -43,13 +43,15 @@ def _in_groups(nest: Nest) -> Nest:
        for i: out[i] = sum over j of a[i // 8 * 8 + j] * b[i % 8]
     ->
        for q: for r: out[8 * q + r] = sum over j of a[8 * q + j] * b[r]
+
+    A counter of a sum of products does too.
     """
     nodes = topological([store.value for store in nest.stores])
     conditions = [x.src[1] for x in nodes if x.op is ops.LOAD]
     conditions += [x.src[0] for x in nodes if x.op is ops.WHERE]
     tested = frozenset().union(*(index.variables(condition) for condition in conditions))
     places: dict[Node, Node] = {}
-    for counter, stride in _strides(nest).items():
+    for counter, stride in (_strides(nest) | _strides(nest, of_sums=True)).items():
         name, size = counter.arg
         if counter not in tested and size % stride == 0:
             groups, within = index.loop(f"{name}q", size // stride), index.loop(f"{name}r", stride)
@@ -57,17 +59,24 @@ def _in_groups(nest: Nest) -> Nest:
     return _with(nest, places) if places else nest
 
 
-def _strides(nest: Nest) -> dict[Node, int]:
-    """For each counter that sums of products, or of elements, divide, what they divide it by."""
+def _strides(nest: Nest, of_sums: bool = False) -> dict[Node, int]:
+    """For each counter that sums of products, or of elements, divide, what they divide it by.
+
+    Args:
+        of_sums: for the counters of sums of products instead.
+    """
     found: dict[Node, int] = {}
     for store in nest.stores:
         for fold in topological([store.value]):
             if fold.op is not ops.FOLD_RANGES or fold.src[0].op not in (ops.MUL, ops.LOAD):
                 continue
+            if of_sums and (fold.src[0].op is not ops.MUL or fold.arg is not ops.ADD):
+                continue
+            counters = fold.src[1:] if of_sums else nest.ranges
             for x in topological([fold.src[0]]):
                 if x.op is not ops.MOD:
                     continue
-                for counter in nest.ranges:
+                for counter in counters:
                     if index.coefficient(x.src[0], counter) == 1 and counter.arg[1] >= x.src[1].arg:
                         found[counter] = x.src[1].arg
     return found
@@ -79,11 +88,22 @@ def _with(nest: Nest, places: dict[Node, Node]) -> Nest:
         replace(
             store,
             index=tuple(index.replace(i, places) for i in store.index),
-            value=_trimmed(index.replace(store.value, places)),
+            value=_trimmed(_replaced(store.value, places)),
         )
         for store in nest.stores
     )
     return Nest(ranges, stores)
+
+
+def _replaced(value: Node, places: dict[Node, Node]) -> Node:
+    """The value with other indices, sums over whatever counters these have."""
+    for fold in topological([value]):
+        if fold.op is ops.FOLD_RANGES and any(c in places for c in fold.src[1:]):
+            counters = [x for c in fold.src[1:] for x in _outermost_first(places.get(c, c))]
+            inner = index.replace(fold.src[0], places)
+            made = node(fold.op, (inner, *counters), fold.arg, fold.dtype, ())
+            value = replace_value(value, fold, made)
+    return index.replace(value, places)
 
 
 def _outermost_first(place: Node) -> list[Node]:

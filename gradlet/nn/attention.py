@@ -140,13 +140,15 @@ class MultiheadAttention:
             biases = self.in_proj_bias.chunk(3)
         if self.in_proj_weight is not None:
             if len(given) == 1:
-                return given[0].linear(self.in_proj_weight.T, self.in_proj_bias).chunk(3, -1)
+                return given[0]._linear_of_rows(self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
             weights = self.in_proj_weight.chunk(3)
         else:
             assert self.q_proj_weight is not None
             assert self.k_proj_weight is not None and self.v_proj_weight is not None
             weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        return tuple(x.linear(w.T, b) for x, w, b in zip(given, weights, biases, strict=True))
+        return tuple(
+            x._linear_of_rows(w, b) for x, w, b in zip(given, weights, biases, strict=True)
+        )
 
     def _extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values with those that are added to them."""

@@ -107,8 +107,8 @@ class _Cell:
                     f"{self!r}: a state has shape {state.shape}, and for x of shape {x.shape} "
                     f"{wanted} is wanted"
                 )
-        from_x = x.linear(self.weight_ih.T, self.bias_ih)
-        return step(from_x, states[0].linear(self.weight_hh.T, self.bias_hh), states)
+        from_x = x._linear_of_rows(self.weight_ih, self.bias_ih)
+        return step(from_x, states[0]._linear_of_rows(self.weight_hh, self.bias_hh), states)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size})"

@@ -37,7 +37,7 @@ class Linear:
         """(..., in_features) to (..., out_features); ValueError for any other last axis."""
         if not x.ndim or x.shape[-1] != self.weight.shape[1]:
             raise misfit(self, x, f"(..., {self.weight.shape[1]})")
-        return x.linear(self.weight.T, self.bias)
+        return x._linear_of_rows(self.weight, self.bias)
 
     def __repr__(self) -> str:
         out_features, in_features = self.weight.shape

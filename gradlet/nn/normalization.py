@@ -11,6 +11,16 @@ from typing import ClassVar
 
 from gradlet.base import dtypes
 from gradlet.nn.layers import filled, misfit
+from gradlet.nn.normalized import (
+    along_channels,
+    batch_normalised,
+    layer_normalised,
+    moved,
+    root_normalised,
+    rounded,
+    statistics,
+    widened,
+)
 from gradlet.tensor.tensor import Tensor
 from gradlet.tensor.values import compute_with_next
 
@@ -51,8 +61,7 @@ class _Tracking:
         if self.running_mean is None or self.running_var is None:
             return
         for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
-            moved = running * (1 - momentum) + new * momentum
-            running.assign(moved.cast(running.dtype))
+            running.assign(moved(running, new, momentum))
             compute_with_next(running)
 
     def __repr__(self) -> str:
@@ -97,14 +106,13 @@ class BatchNorm(_Tracking):
             spaces = self.spaces or (", ...",)
             forms = [f"(N, {self.num_features}{space})" for space in spaces]
             raise misfit(self, x, " or ".join(forms))
-        wide = _wide(x)
+        wide = widened(x)
         if Tensor.training or self.running_mean is None:
             mean, variance = self._of_batch(wide)
         else:
             assert self.running_var is not None
             mean, variance = self.running_mean, self.running_var
-        inverse = (variance + self.eps).rsqrt()
-        return _rounded(wide.batchnorm(self.weight, self.bias, mean, inverse), x)
+        return batch_normalised(x, mean, variance, self.eps, self.weight, self.bias)
 
     def _of_batch(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance of a batch; the running ones take note while training."""
@@ -116,8 +124,7 @@ class BatchNorm(_Tracking):
                 f"shape {x.shape} has {count}; use a larger batch, or Tensor.training = False and "
                 "track_running_stats=True to evaluate"
             )
-        mean = x.mean(axes)
-        variance = (x - mean.reshape(_along_channels(x))).square().mean(axes)
+        mean, variance = statistics(x, axes)
         if Tensor.training and self.num_batches_tracked is not None:
             seen = self.num_batches_tracked + 1
             share = 1 / seen.float() if self.momentum is None else self.momentum
@@ -178,17 +185,17 @@ class _InstanceNorm(_Tracking):
             raise self._misfit(x)
         if not batched and x.ndim != self.axes + 1:
             raise self._misfit(x)
-        wide = _wide(x if batched else x.unsqueeze(0))
+        wide = widened(x if batched else x.unsqueeze(0))
         if Tensor.training or self.running_mean is None:
             y = self._by_own(wide)
             if self.weight is not None and self.bias is not None:
-                shape = _along_channels(y)
+                shape = along_channels(y)
                 y = y * self.weight.reshape(shape) + self.bias.reshape(shape)
         else:
             assert self.running_var is not None
             inverse = (self.running_var + self.eps).rsqrt()
             y = wide.batchnorm(self.weight, self.bias, self.running_mean, inverse)
-        return _rounded(y if batched else y.squeeze(0), x)
+        return rounded(y if batched else y.squeeze(0), x)
 
     def _by_own(self, x: Tensor) -> Tensor:
         """Normalised by the mean and variance over space; the running ones take note."""
@@ -269,14 +276,14 @@ class GroupNorm:
         if x.ndim < 2 or x.shape[1] != self.num_channels:
             raise misfit(self, x, f"(N, {self.num_channels}, ...)")
         batch, space = x.shape[0], x.shape[2:]
-        grouped = _wide(x).reshape(
+        grouped = widened(x).reshape(
             batch, self.num_groups, self.num_channels // self.num_groups, *space
         )
         y = grouped.layernorm(tuple(range(2, grouped.ndim)), self.eps).reshape(x.shape)
         if self.weight is not None and self.bias is not None:
-            shape = _along_channels(x)
+            shape = along_channels(x)
             y = y * self.weight.reshape(shape) + self.bias.reshape(shape)
-        return _rounded(y, x)
+        return rounded(y, x)
 
     def __repr__(self) -> str:
         return f"GroupNorm({self.num_groups}, {self.num_channels})"
@@ -329,10 +336,7 @@ class LayerNorm(_OverLastAxes):
         """(..., *normalized_shape) to the same shape."""
         axes = self._axes(x)
         assert self.eps is not None
-        y = _wide(x).layernorm(axes, self.eps)
-        y = y if self.weight is None else y * self.weight
-        y = y if self.bias is None else y + self.bias
-        return _rounded(y, x)
+        return layer_normalised(x, axes, self.eps, self.weight, self.bias)
 
 
 class RMSNorm(_OverLastAxes):
@@ -358,26 +362,6 @@ class RMSNorm(_OverLastAxes):
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., *normalized_shape) to the same shape."""
-        axes, wide = self._axes(x), _wide(x)
+        axes = self._axes(x)
         eps = _EPSILON.get(x.dtype, 2.0**-23) if self.eps is None else self.eps
-        y = wide * (wide.square().mean(axes, keepdim=True) + eps).rsqrt()
-        y = y if self.weight is None else y * self.weight
-        return _rounded(y, x)
-
-
-# Helpers
-
-
-def _wide(x: Tensor) -> Tensor:
-    """`x` in a dtype whose sums are worth something."""
-    return x if x.dtype.is_float and x.dtype.bits > 16 else x.float()
-
-
-def _rounded(y: Tensor, x: Tensor) -> Tensor:
-    """`y` in the dtype of `x`, if that is a half float."""
-    return y.cast(x.dtype) if x.dtype.is_float and x.dtype.bits == 16 else y
-
-
-def _along_channels(x: Tensor) -> tuple[int, ...]:
-    """The shape in which one number for each channel meets `x`."""
-    return tuple(extent if axis == 1 else 1 for axis, extent in enumerate(x.shape))
+        return root_normalised(x, axes, eps, self.weight)

@@ -43,7 +43,7 @@ def unroll(step: Step, x: Tensor, states: States, weights: Weights) -> tuple[Ten
         passed, raw = [states], []
         after: _Traced | None = None
         for t in range(x.shape[0]):
-            given = (at(x, t), states[0].linear(weight.T, bias), *states)
+            given = (at(x, t), states[0]._linear_of_rows(weight, bias), *states)
             if after is None:
                 after = _Traced(lambda x, h, *states: step(x, h, states), given)
             hidden, *others = after(*given)
@@ -93,7 +93,7 @@ def _backward(
         to_projected.append(g_hidden)
         if projection is not None:
             g_hidden = g_hidden @ projection
-        given = (at(x, t), passed[t][0].linear(weight.T, bias), *passed[t])
+        given = (at(x, t), passed[t][0]._linear_of_rows(weight, bias), *passed[t])
         cotangents = (g_hidden, *g_states[1:])
         if pull is None:
             pull = _Traced(_pull_of(step, len(given)), (*given, *cotangents))

@@ -95,7 +95,7 @@ class _Recurrent:
         # Only gated units need the bias of the hidden state apart from that of the input.
         if bias_x is not None and self.gates != 3:
             bias_x, bias_h = bias_x + bias_h, None
-        given = (x.flip(0) if backwards else x).linear(from_x.T, bias_x)
+        given = (x.flip(0) if backwards else x)._linear_of_rows(from_x, bias_x)
         y, states = unroll(self.step, given, states, (from_h, bias_h, projection))
         return (y.flip(0) if backwards else y), states
 

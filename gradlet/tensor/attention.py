@@ -8,6 +8,7 @@ from gradlet.base import dtypes
 from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
+from gradlet.tensor.by_form import by_form
 from gradlet.tensor.core import Shape, broadcast_shape
 from gradlet.tensor.sequences import Sequences
 
@@ -62,6 +63,7 @@ class Attention(Sequences):
             return result
         return result.reshape(*result.shape[:-3], *self.shape[-3:-1], value.shape[-1])
 
+    @by_form
     def _attention_shares(
         self,
         key: Self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from gradlet.engine.program import Capture, capture
@@ -52,32 +52,37 @@ class Autograd(Hooked):
         >>> x = Tensor([1.0, 2.0]); y = (x * x).sum().backward(); x.grad.tolist()
         [2.0, 4.0]
         """
-        cotangent = self._cotangent(gradient, "backward")
+        self._check_cotangent(gradient, "backward")
         if self.node.op is ops.CONSUMED:
-            grad(self.node, cotangent, [self.node.src[0]])  # raises, saying so
-        graph = capture([self.node])
-        order = graph.order
-        if any(n.op is ops.PARAM for n in order):
+            grad(self.node, self.node, [self.node.src[0]])  # raises, saying so
+        graph, alive = capture([self.node]), live()
+        kinds = {n.op for n in graph.order}
+        if ops.PARAM in kinds:
             raise VmapError(
                 "vmap: backward() inside the function would add up the gradients of all examples; "
                 "use grad(f) inside, or backward() outside"
             )
-        leaves = leaves_in(order)
-        refuse_overwritten(order, leaves)
-        watch = Watch(order)
+        leaves = leaves_in(graph.leaves, alive)
+        refuse_overwritten(graph.order, leaves)
+        watch = Watch(graph.position, alive)
         wanted = [*leaves, *watch.retaining] if inputs is None else _wanted(inputs)
         simple = gradient is None and inputs is None and not watch.place
-        backward = Pass(graph, self.node, leaves) if simple and repeats(graph, leaves) else None
-        if backward is not None:
-            cotangents = backward.gradients()
+        simple = simple and repeats(graph, kinds, leaves)
+        backward: Pass | None = None
+        if simple:
+            shown = [] if retain_graph else _shown(graph, alive)
+            backward = Pass(graph, self.node, leaves, [place for _, place in shown])
+            cotangents = backward.gradients
         else:
             places = [watch.place.get(cell.node, cell.node) for cell in wanted]
-            cotangents = grad(self.node, cotangent, places, watch)
+            cotangents = grad(self.node, self._cotangent(gradient, "backward"), places, watch)
         pairs = [(c, g) for c, g in zip(wanted, cotangents, strict=True) if g is not None]
         for cell, given in [(cell, _after_hooks(cell, g)) for cell, g in pairs]:
             _accumulate(cell, given)
-        if not retain_graph:
-            self._use_up(graph, leaves, backward)
+        if backward is not None:
+            _use_up(shown, backward.reach, backward.values)
+        elif not retain_graph:
+            self._use_up_to(graph, leaves)
         return self
 
     def gradient(
@@ -97,8 +102,9 @@ class Autograd(Hooked):
         >>> slope.item(), bend.item()
         (27.0, 18.0)
         """
+        self._check_cotangent(gradient, "gradient")
         cotangent = self._cotangent(gradient, "gradient")
-        watch = Watch(topological([self.node]))
+        watch = Watch({*topological([self.node])}, live())
         places = [watch.place.get(target.node, target.node) for target in targets]
         found = grad(self.node, cotangent, places, watch)
         results = []
@@ -112,18 +118,20 @@ class Autograd(Hooked):
             results.append(self._result(whole or build.full_like(target.node, 0)))
         return results
 
-    def _cotangent(self, gradient: Self | None, operation: str) -> Node:
+    def _check_cotangent(self, gradient: Self | None, operation: str) -> None:
         if not self.dtype.is_float:
             raise GradientError(
                 f"{operation}: only floats have gradients, and this tensor is "
                 f"{self.dtype.name}; call .float() before computing with it"
             )
+        if gradient is None and self.numel() != 1:
+            raise GradientError(
+                f"{operation}: a tensor of shape {self.shape} has no single number to "
+                "differentiate; call .sum() or .mean() first, or pass gradient="
+            )
+
+    def _cotangent(self, gradient: Self | None, operation: str) -> Node:
         if gradient is None:
-            if self.numel() != 1:
-                raise GradientError(
-                    f"{operation}: a tensor of shape {self.shape} has no single number to "
-                    "differentiate; call .sum() or .mean() first, or pass gradient="
-                )
             return build.full_like(self.node, 1)
         given = self._operand(gradient, operation)
         if given is None or given.shape != self.shape:
@@ -132,27 +140,14 @@ class Autograd(Hooked):
             )
         return build.cast(given, self.dtype)
 
-    def _use_up(self, graph: Capture, leaves: list[Core], backward: Pass | None) -> None:
+    def _use_up_to(self, graph: Capture, leaves: list[Core]) -> None:
         """Marks `self`, and what live tensors show on the way to trained leaves, as consumed."""
-        shown = [
-            (holder, graph.position[holder.node])
-            for holder in live()
-            if holder.node in graph.position and holder.node.op not in (ops.BUFFER, ops.CONST)
-        ]
-        if backward is not None:
-            reach = backward.form.reach
-            values = backward.values([place for _, place in shown if place in reach])
-        else:
-            trained = {leaf.node for leaf in leaves if leaf.requires_grad}
-            ways = carriers(graph.order, trained) if trained else set()
-            reach = frozenset(graph.position[n] for n in {*ways, self.node})
-            values = {place: graph.order[place] for _, place in shown}
-        for holder, place in shown:
-            if place in reach:
-                holder.node = build.consumed(values[place], holder.node)
-            elif backward is None:
-                continue  # the graph is still there, and whoever computes it finds the holder
-            compute_with_next(holder)  # type: ignore[arg-type]
+        trained = {leaf.node for leaf in leaves if leaf.requires_grad}
+        ways = carriers(graph.order, trained) if trained else set()
+        reach = {graph.position[n] for n in {*ways, self.node}}
+        # The graph of others is still there, and whoever computes it finds what shows them.
+        shown = [(cell, place) for cell, place in _shown(graph, live()) if place in reach]
+        _use_up(shown, reach, {place: graph.order[place] for _, place in shown})
 
     # Where gradients flow
 
@@ -265,6 +260,26 @@ def _wanted(inputs: Any) -> list[Any]:
                 f"backward: inputs are float tensors without requires_grad=False, not {cell!r}"
             )
     return list({id(cell): cell for cell in given}.values())
+
+
+def _shown(graph: Capture, alive: Iterable[Any]) -> list[tuple[Core, int]]:
+    """Tensors that show results of operations in a graph, and where those stand in it."""
+    position = graph.position
+    return [
+        (cell, position[cell.node])
+        for cell in alive
+        if cell.node in position and cell.node.op not in (ops.BUFFER, ops.CONST)
+    ]
+
+
+def _use_up(
+    shown: Sequence[tuple[Core, int]], reach: Collection[int], values: Mapping[int, Node]
+) -> None:
+    """Has values computed with whatever is next; those within reach go without their graph."""
+    for cell, place in shown:
+        if place in reach:
+            cell.node = build.consumed(values[place], cell.node)
+        compute_with_next(cell)
 
 
 def _accumulate(leaf: Core, given: Node) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from gradlet.base import dtypes
 from gradlet.ir import build
 from gradlet.ir.node import Node
+from gradlet.tensor.by_form import by_form
 from gradlet.tensor.core import Core, Shape, broadcast_shape
 from gradlet.tensor.selecting import Selecting
 
@@ -20,6 +21,7 @@ class Contraction(Selecting):
 
     __slots__ = ()
 
+    @by_form
     def matmul(self, other: Any) -> Self:
         """The matrix product over the last axis of `self` and the last but one of `other`.
 
@@ -54,6 +56,7 @@ class Contraction(Selecting):
         left = self._operand(other, "matmul")
         return NotImplemented if left is None else self._result(left).matmul(self)
 
+    @by_form
     def linear(self, weight: Self, bias: Self | None = None) -> Self:
         """`self @ weight + bias`.
 
@@ -63,6 +66,16 @@ class Contraction(Selecting):
         """
         result = self * weight if weight.ndim == 1 else self.matmul(weight)
         return result if bias is None else result + bias
+
+    @by_form
+    def _linear_of_rows(self, weight: Self, bias: Self | None = None) -> Self:
+        """`self @ weight.T + bias`.
+
+        Args:
+            weight: (out, in).
+            bias: (out,).
+        """
+        return self.linear(weight.T, bias)
 
 
 # Matrix products

@@ -12,6 +12,7 @@ from gradlet.base import dtypes
 from gradlet.grad.vjp import grad
 from gradlet.ir import build
 from gradlet.ir.node import Node
+from gradlet.tensor.by_form import by_form
 from gradlet.tensor.contraction import for_sums, result_dtype, sum_of_products
 from gradlet.tensor.core import Shape, gradients
 from gradlet.tensor.einsum import Einsum
@@ -80,6 +81,7 @@ class Convolution(Einsum):
         """Cross-correlation of (N, Cin, D, H, W) with (Cout, Cin / groups, KD, KH, KW)."""
         return self._convolution(3, weight, bias, groups, stride, dilation, padding)
 
+    @by_form
     def _convolution(
         self,
         axes: int,
@@ -170,6 +172,7 @@ class Convolution(Einsum):
         """The adjoint of `conv3d`: (N, Cin, D, H, W) with (Cin, Cout / groups, KD, KH, KW)."""
         return self._adjoint(3, weight, bias, groups, stride, dilation, padding, output_padding)
 
+    @by_form
     def _adjoint(
         self,
         axes: int,

@@ -13,6 +13,7 @@ from gradlet.ir import build, ops
 from gradlet.ir.node import Node
 from gradlet.ir.ops import Op
 from gradlet.tensor.arithmetic import Arithmetic, signbit_node, truncated
+from gradlet.tensor.by_form import by_form
 from gradlet.tensor.core import Core, Scalar, broadcast_shape, scalar_node
 from gradlet.tensor.operators import Operand, floating, nonzero
 
@@ -29,7 +30,7 @@ def rounded_once(function: Function) -> Function:
         wide = dtypes.promote(dtype, dtypes.float32)
         return function(self.cast(wide), *args, **kwargs).cast(dtype)
 
-    return computed  # type: ignore[return-value]
+    return by_form(computed)  # type: ignore[return-value]
 
 
 class Elementwise(Arithmetic):

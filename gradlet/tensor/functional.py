@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from gradlet.base import dtypes
 from gradlet.ir import build, ops
+from gradlet.tensor.by_form import by_form
 from gradlet.tensor.random import Random, uniform_node
 
 
@@ -24,6 +25,7 @@ class Functional(Random):
 
     # Normalisation
 
+    @by_form
     def batchnorm(
         self,
         weight: Self | None,
@@ -40,6 +42,7 @@ class Functional(Random):
         x = x * scale.reshape(shape)
         return x if bias is None else x + bias.reshape(shape)
 
+    @by_form
     def layernorm(self, axis: int | Sequence[int] = -1, eps: float = 1e-5) -> Self:
         """(x - mean) / sqrt(variance + eps) over `axis` (Ba et al. 2016)."""
         centered = self - self.mean(axis, keepdim=True)

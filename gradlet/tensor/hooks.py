@@ -9,13 +9,13 @@ so `backward` looks at the tensors that are still alive, and calls their hooks w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Self
 
-from gradlet.engine.realize import live
 from gradlet.grad.vjp import GradientError
 from gradlet.ir import build, ops
 from gradlet.ir.node import Node, topological
+from gradlet.runtime.buffer import Holder
 from gradlet.tensor.core import Core
 from gradlet.tensor.values import Values
 
@@ -181,10 +181,9 @@ class Watch:
         retaining: the tensors that keep theirs.
     """
 
-    def __init__(self, order: Sequence[Node]) -> None:
-        inside = set(order)
+    def __init__(self, inside: Collection[Node], alive: Iterable[Holder]) -> None:
         groups: dict[Node, dict[Node, Core]] = {}
-        for cell in live():
+        for cell in alive:
             own = cell.node
             if isinstance(own.arg, Hooks) and own.src[0] in inside:
                 groups.setdefault(own.src[0], {})[own] = cell  # type: ignore[assignment]

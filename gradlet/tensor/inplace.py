@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from gradlet.base import dtypes
 from gradlet.grad.vjp import GradientError
-from gradlet.ir import build
+from gradlet.ir import build, ops
 from gradlet.ir.node import Node
-from gradlet.runtime.buffer import Buffer, node_of
+from gradlet.runtime.buffer import Buffer, node_of, refill
 from gradlet.runtime.device import get_device
 from gradlet.tensor import sharing
 from gradlet.tensor.autograd import Autograd
@@ -64,6 +64,16 @@ class InPlace(Autograd):
         self._refuse_repeated("assign")
         note_overwritten(self)
         self.node = self._leaf_node(made)
+        sharing.spread(self)
+
+    def _fill(self, memory: Any) -> None:
+        """Becomes a leaf with these elements, of its own shape and dtype; again is no other."""
+        alone = self.share is None or not self.share.family.has_other(self)
+        if alone and self.node.op is ops.BUFFER and not refill([self.node], [memory]):
+            return
+        note_overwritten(self)
+        home = get_device(self.device)
+        self.node = node_of(Buffer(home, self.node.dtype, self.node.shape, memory))
         sharing.spread(self)
 
     def copy_(self, source: Any) -> Self:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 from gradlet.engine.realize import live
 from gradlet.grad.vjp import GradientError
 from gradlet.ir import ops
 from gradlet.ir.node import Node, topological
+from gradlet.runtime.buffer import Holder
 from gradlet.tensor.core import Core
 
 
@@ -43,10 +45,15 @@ def refuse_overwritten(order: list[Node], leaves: list[Core]) -> None:
         )
 
 
-def leaves_in(order: list[Node]) -> list[Any]:
-    """Live tensors that are float leaves of a graph and want a gradient, in the graph's order."""
+def leaves_in(order: Iterable[Node], alive: Iterable[Holder] | None = None) -> list[Any]:
+    """Live tensors that are float leaves of a graph and want a gradient, in the graph's order.
+
+    Args:
+        alive: the live tensors, if they are known.
+    """
     place = {n: i for i, n in enumerate(order) if n.op is ops.BUFFER and n.dtype.is_float}
-    leaves = [holder for holder in live() if holder.node in place and _wants_gradient(holder)]
+    cells = live() if alive is None else alive
+    leaves = [cell for cell in cells if cell.node in place and _wants_gradient(cell)]
     return sorted(leaves, key=lambda leaf: place[leaf.node])
 
 

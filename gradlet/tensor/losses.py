@@ -9,6 +9,7 @@ from gradlet.base import dtypes
 from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
+from gradlet.tensor.by_form import by_form
 from gradlet.tensor.core import product
 from gradlet.tensor.functional import Functional
 from gradlet.tensor.operators import floating
@@ -213,6 +214,7 @@ class Losses(Functional):
             )
         return weight
 
+    @by_form
     def _class_loss(
         self,
         target: Self,

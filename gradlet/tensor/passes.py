@@ -6,7 +6,7 @@ uses up. A step of training then calls both: see `ir/functions.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gradlet.engine import trace
@@ -15,12 +15,12 @@ from gradlet.grad.vjp import grad
 from gradlet.ir import build, ops
 from gradlet.ir.functions import Function, known
 from gradlet.ir.node import Node
-from gradlet.runtime.buffer import node_of
+from gradlet.ir.ops import Op
 from gradlet.tensor.core import Core
 from gradlet.tensor.leaves import carriers
 
 # Gradients through these follow from more than the form of a graph.
-_OTHERWISE = (ops.CUSTOM, ops.CONSUMED)
+_OTHERWISE = frozenset((ops.CUSTOM, ops.CONSUMED))
 
 
 @dataclass(eq=False)
@@ -28,54 +28,55 @@ class Form:
     """What all passes of a form have in common.
 
     Attributes:
-        gradients: the function of all gradients.
+        gradients: the graphs of all gradients, over PARAM nodes.
         results: for each leaf which of its results it gets, or None.
         reach: where in the order of nodes those are that lead to trained leaves.
     """
 
-    gradients: Function
+    gradients: list[Node]
     results: list[int | None]
     reach: frozenset[int]
 
 
 class Pass:
-    """A backward pass from `root`, the last node of a graph of which nothing is remembered."""
+    """A backward pass from `root`, the last node of a graph of which nothing is remembered.
 
-    def __init__(self, graph: Capture, root: Node, leaves: Sequence[Core]) -> None:
-        self.graph = graph
-        self.buffers = [node_of(buffer) for buffer in graph.buffers]
+    Args:
+        shown: where in the graph nodes stand whose values will be asked for.
+
+    Attributes:
+        reach: as of `Form`.
+        gradients: d(root)/d(leaf) for each leaf, or None where the root does not depend on it.
+        values: by place those of the nodes shown that are within reach, without the graph that
+            leads to them.
+    """
+
+    def __init__(
+        self, graph: Capture, root: Node, leaves: Sequence[Core], shown: Iterable[int]
+    ) -> None:
         places = [graph.position[leaf.node] for leaf in leaves]
         trained = [place for leaf, place in zip(leaves, places, strict=True) if leaf.requires_grad]
         key = (graph.key([root]), *places, None, *trained)
-        self.form: Form = known(key, lambda: _form(graph, root, places, trained))
+        form: Form = known(key, lambda: _form(graph, root, places, trained))
+        self.reach = form.reach
+        chosen = sorted(form.reach.intersection(shown))
 
-    def gradients(self) -> list[Node | None]:
-        """d(root)/d(leaf) for each leaf, or None where the root does not depend on it."""
-        made = self.form.gradients(self.buffers)
-        return [None if i is None else made[i] for i in self.form.results]
+        def together() -> Function:
+            values, _ = graph.canonical([graph.order[place] for place in chosen])
+            return Function([*form.gradients, *values])
 
-    def values(self, places: Sequence[int]) -> dict[int, Node]:
-        """The values of some nodes, by their place, without the graph that leads to them."""
-        graph = self.graph
-        chosen = sorted(set(places))
-
-        def make() -> Function:
-            return Function(graph.canonical([graph.order[place] for place in chosen])[0])
-
-        function = known((self.form, *chosen), make)
-        return dict(zip(chosen, function(self.buffers), strict=True))
+        made = known((form, *chosen), together)(graph.leaves)
+        self.gradients = [None if i is None else made[i] for i in form.results]
+        self.values = dict(zip(chosen, made[len(form.gradients) :], strict=True))
 
 
-def repeats(graph: Capture, leaves: Sequence[Core]) -> bool:
-    """Whether a pass depends on nothing but the form of a graph."""
+def repeats(graph: Capture, kinds: set[Op], leaves: Sequence[Core]) -> bool:
+    """Whether a pass depends on nothing but the form of a graph, with ops of these kinds."""
     if trace.current() is not None or trace.inlines():
         return False  # done once, and looked into
     if any(leaf.hooks is not None for leaf in leaves):
         return False
-    return not any(
-        n.op in _OTHERWISE or (n.realized is not None and n.op is not ops.CONST)
-        for n in graph.order
-    )
+    return not graph.remembers and kinds.isdisjoint(_OTHERWISE)
 
 
 def _form(graph: Capture, root: Node, places: Sequence[int], trained: Sequence[int]) -> Form:
@@ -84,7 +85,7 @@ def _form(graph: Capture, root: Node, places: Sequence[int], trained: Sequence[i
     results = [g for g in found if g is not None]
     reach = carriers(graph.order, {graph.order[place] for place in trained}) if trained else set()
     return Form(
-        Function(results),
+        results,
         [None if g is None else results.index(g) for g in found],
         frozenset(graph.position[n] for n in {*reach, root}),
     )

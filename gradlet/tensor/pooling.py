@@ -8,6 +8,7 @@ from gradlet.base import dtypes
 from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
+from gradlet.tensor.by_form import by_form
 from gradlet.tensor.convolution import Convolution
 from gradlet.tensor.core import product
 from gradlet.tensor.movement import pad_node
@@ -103,6 +104,7 @@ class Pooling(Convolution):
         options = (kernel_size, stride, dilation, padding, ceil_mode)
         return self._max_pool(3, *options, return_indices)
 
+    @by_form
     def _max_pool(
         self,
         axes: int,
@@ -184,6 +186,7 @@ class Pooling(Convolution):
         options = (kernel_size, stride, dilation, padding, count_include_pad, ceil_mode)
         return self._avg_pool(3, *options, divisor_override)
 
+    @by_form
     def _avg_pool(
         self,
         axes: int,

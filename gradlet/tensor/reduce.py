@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
@@ -13,6 +12,7 @@ from gradlet.ir import build, ops
 from gradlet.ir.build import along
 from gradlet.ir.node import Node
 from gradlet.ir.ops import Op
+from gradlet.tensor.by_form import by_form
 from gradlet.tensor.core import Shape, product
 from gradlet.tensor.operators import floating, nonzero
 from gradlet.tensor.rearrange import Rearrange
@@ -23,15 +23,8 @@ _OTHER_NAMES = {"dim": "axis", "keepdims": "keepdim", "unbiased": "correction"}
 
 
 def also_dim(function: Function) -> Function:
-    """Lets arguments have the names that NumPy and PyTorch give them: `dim`, `keepdims`, ..."""
-
-    @functools.wraps(function)
-    def renamed(*args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            kwargs = {_OTHER_NAMES.get(name, name): value for name, value in kwargs.items()}
-        return function(*args, **kwargs)
-
-    return renamed  # type: ignore[return-value]
+    """`by_form`, with the names that NumPy and PyTorch give arguments: `dim`, `keepdims`, ..."""
+    return by_form(function, _OTHER_NAMES)
 
 
 class Reduce(Rearrange):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -20,12 +20,32 @@ from gradlet.tensor.draws import Draws
 # What the last backward() left to compute: its gradients, and the values whose graph it used
 # up. They run with whatever is realized next, so that forward and backward pass run once, and a
 # loss that someone keeps holds its number alone. By id, for `==` of tensors is elementwise.
-_unsettled: weakref.WeakValueDictionary[int, Core] = weakref.WeakValueDictionary()
+_unsettled: dict[int, _Reference] = {}
+
+
+class _Reference(weakref.ref[Core]):
+    """A weak reference that remembers its key."""
+
+    __slots__ = ("key",)
+    key: int
+
+
+def _forget(reference: Any) -> None:
+    _unsettled.pop(reference.key, None)
 
 
 def compute_with_next(tensor: Core) -> None:
     """Has the value of `tensor` computed together with whatever is realized next."""
-    _unsettled[id(tensor)] = tensor
+    reference = _Reference(tensor, _forget)
+    reference.key = id(tensor)
+    _unsettled[reference.key] = reference
+
+
+def _taken_up() -> list[Core]:
+    """What is to be computed now, which is forgotten: should that fail, the next starts afresh."""
+    waiting = [tensor for r in list(_unsettled.values()) if (tensor := r()) is not None]
+    _unsettled.clear()
+    return waiting
 
 
 class Values(Draws):
@@ -150,19 +170,29 @@ def _held(shown: Node) -> Buffer | None:
     return None if buffer.memory is None else buffer
 
 
-def realize_all(tensors: tuple[Core, ...] | list[Core]) -> None:
-    """Computes tensors together, one program for each device."""
+def realize_all(
+    tensors: Sequence[Core], calls: Sequence[Node] = (), device: str | None = None
+) -> list[Any]:
+    """Computes tensors together, one program for each device.
+
+    Args:
+        calls: CALL nodes on `device`, all results of which are computed as well.
+
+    Returns:
+        the memory of each result of the calls.
+    """
     if trace.current() is not None:  # a recorded step computes all of it at its end
-        return
-    waiting = list(_unsettled.values())
-    _unsettled.clear()  # should the run fail, the next one starts afresh
-    by_device: dict[str, list[Core]] = {}
-    for tensor in (*tensors, *waiting):
-        by_device.setdefault(tensor.device, []).append(tensor)
-    for name, group in by_device.items():
-        engine.realize([tensor.node for tensor in group], get_device(name))
-    for tensor in (*tensors, *waiting):
+        return []
+    together = [*tensors, *_taken_up()]
+    by_device: dict[str, list[Node]] = {} if device is None else {device: []}
+    for tensor in together:
+        by_device.setdefault(tensor.device, []).append(tensor.node)
+    memories: list[Any] = []
+    for name, nodes in by_device.items():
+        memories += engine.realize(nodes, get_device(name), calls if name == device else ())
+    for tensor in together:
         _let_go(tensor)
+    return memories
 
 
 def _let_go(tensor: Core) -> None:

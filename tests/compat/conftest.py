@@ -11,6 +11,11 @@ from gradlet.runtime import observe
 collect_ignore = ["programs"]  # which are for `test_programs.py` to run
 
 
+def pytest_collection_finish() -> None:
+    """Importing the counters, as collecting their tests does, has them count."""
+    observe.recorder = None
+
+
 @pytest.fixture(autouse=True)
 def counting() -> Iterator[None]:
     from gradlet.compat.counters import GlobalCounters

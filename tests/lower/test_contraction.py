@@ -15,6 +15,7 @@ from gradlet.lower.loops import loops, show
 from gradlet.lower.padding import pad_once
 from gradlet.lower.tile import Tile, contraction_of
 from tests.graphs import GRAPHS, TARGET, gradients, leaf, plan
+from tests.lower.test_choose import check, whole
 
 
 def nest_of(name: str) -> Nest:
@@ -56,6 +57,30 @@ def test_columns_are_read_where_they_are_unless_they_lie_far_apart() -> None:
 
     assert not tile(128, 256).pack_broadcast
     assert tile(1024, 1024).pack_broadcast
+
+
+def weight_gradient(inputs: int, outputs: int, rows: int = 1024) -> str:
+    (step,) = plan(leaf(rows, inputs).transpose(0, 1) @ leaf(rows, outputs)).steps
+    return show(lower(step.kernel, TARGET))
+
+
+def test_packing_reads_memory_once_and_ahead() -> None:
+    before, chunks = weight_gradient(256, 1024).split("\nfor ")[:2]
+    loops = [line.split()[1] for line in before.splitlines()[:-1]]
+    assert loops == ["r2o", "i0s", "r2w", "i0h"], "some terms for all tiles"
+    assert "in 1024, fetching 8 ahead:\n    for i1wo in unroll 2:" in chunks
+
+
+def test_results_that_lie_across_are_turned_in_squares() -> None:
+    assert "shuffle" not in weight_gradient(256, 1024)
+    results = weight_gradient(1024, 256).split("sums[")[-17:]
+    assert all("rows[" in line for line in results[:-1]) and "shuffle" in results[-1]
+
+
+def test_overlapping_tiles_and_blocks_of_terms_have_the_values_of_plain_loops() -> None:
+    for inputs, outputs, rows in ((67, 35, 40), (35, 67, 11)):
+        (step,) = plan(whole(rows, inputs).transpose(0, 1) @ whole(rows, outputs)).steps
+        check(step.kernel)
 
 
 def test_padding_is_put_into_a_copy_once() -> None:

@@ -84,6 +84,25 @@ def test_long_rows_are_worked_on_one_by_one_and_short_ones_together() -> None:
     assert rows_in_tile(leaf(6400, 10).softmax(1)) > 16
 
 
+def test_rows_that_lie_across_memory_are_worked_on_in_vectors() -> None:
+    kernel = columns(leaf(3, 8, 8, 128, 32))
+    assert tile_rows(group_of(kernel), TARGET) == 2 * TARGET.lanes(4)
+    few = columns(leaf(1, 8, 2, 1024, 32))
+    assert tile_rows(group_of(few), TARGET) == 1, "else most threads have nothing to do"
+
+
+def test_columns_are_summed() -> None:
+    check(columns(whole(2, 2, 8, 40, 32)))
+
+
+def columns(x: Tensor) -> Kernel:
+    """A kernel of rows that lie across what they read."""
+    rows = x.permute(1, 3, 0, 2, 4).reshape(x.shape[1] * x.shape[3], -1)
+    total = rows.sum(0)
+    (kernel,) = kernels(total * 2 + leaf(rows.shape[1]), total * total)
+    return kernel
+
+
 def test_products_get_tiles_that_fit_into_the_cache() -> None:
     x = attend(*(leaf(16, 1024, 16) for _ in range(3)))
     assert rows_in_tile(x) == 64
@@ -117,6 +136,16 @@ def test_what_all_rows_of_a_head_share_is_turned_once() -> None:
     tiles = turned.pop()
     assert "shuffle" in show(tuple(turned)) and "shuffle" not in show((tiles,))
     assert "panel0[" in show((tiles,)) and isinstance(tiles, Loop) and tiles.size == 32
+
+
+def test_weights_of_products_are_packed_once_for_all_rows() -> None:
+    x = leaf(1024, 256)
+    normal = x.layernorm(-1)
+    hidden = (normal @ leaf(1024, 256).transpose(0, 1)).gelu()
+    (kernel,) = kernels(normal, hidden, x + hidden @ leaf(256, 1024).transpose(0, 1))
+    *packing, rows = (show((phase,)) for phase in lower(kernel, TARGET))
+    assert len(packing) == 2
+    assert not any(line.lstrip().startswith("panel") for line in rows.splitlines())
 
 
 def test_tiles_that_add_up_run_one_after_the_other() -> None:

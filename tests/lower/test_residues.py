@@ -10,7 +10,7 @@ from gradlet.lower.loops import show
 from gradlet.lower.nest import loops_of
 from gradlet.lower.residues import by_residue
 from tests.graphs import GRAPHS, gradients, leaf, plan
-from tests.lower.test_choose import whole
+from tests.lower.test_choose import check, whole
 
 
 def test_a_stride_of_two_makes_two_nests() -> None:
@@ -52,6 +52,16 @@ def test_channels_in_groups_are_two_counters() -> None:
     (step,) = plan(*gradients(result * leaf(*result.shape), image)).steps
     (nest,) = by_residue(step.kernel.nests[0])
     assert [c.arg[1] for c in nest.ranges] == [2, 2, 20, 5, 5]
+
+
+def test_heads_that_a_product_joins_are_a_counter_of_its_sum() -> None:
+    heads = whole(2, 3, 5, 4).permute(0, 2, 1, 3).reshape(2, 5, 12)
+    (step,) = plan(heads @ whole(12, 6)).steps
+    (nest,) = by_residue(step.kernel.nests[0])
+    (fold,) = (x for x in topological([nest.stores[0].value]) if x.op is ops.FOLD_RANGES)
+    assert [c.arg[1] for c in fold.src[1:]] == [3, 4]
+    assert not any(x.op in (ops.MOD, ops.FLOORDIV) for x in topological([fold]))
+    check(step.kernel)
 
 
 def test_the_weights_of_a_strided_gradient_vary_with_no_place_in_the_image() -> None:

@@ -274,7 +274,7 @@ def triplet_margin_loss(
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias for a weight (out, in), as PyTorch has it."""
-    return x.linear(weight.T, bias)
+    return x._linear_of_rows(weight, bias)
 
 
 def dropout(x: Tensor, p: float = 0.5) -> Tensor:

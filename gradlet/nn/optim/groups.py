@@ -30,7 +30,7 @@ class ParamGroup(MutableMapping[str, Any]):
     """
 
     # A recorded step reads `now`, and nothing that would tell it of another number.
-    not_state = ("_numbers", "_checked")
+    not_state = ("_numbers", "_checked", "_facts")
 
     def __init__(
         self,
@@ -54,6 +54,16 @@ class ParamGroup(MutableMapping[str, Any]):
             kept = self._numbers[name] = checked(name, value)
             self.now[name] = list(kept) if isinstance(kept, tuple) else kept
         self.now["lr"] = scalar(self._numbers["lr"], params[0].device)
+        self._facts: tuple[list[Tensor], list[str]] | None = None
+
+    @property
+    def facts(self) -> tuple[list[Tensor], list[str]]:
+        """Of what steps read, (the tensors, all of it in words but for what those hold)."""
+        if self._facts is None:
+            parts = [p for v in self.now.values() for p in (v if isinstance(v, list) else (v,))]
+            tensors = [part for part in parts if isinstance(part, Tensor)]
+            self._facts = tensors, ["" if isinstance(p, Tensor) else repr(p) for p in parts]
+        return self._facts
 
     def __getitem__(self, name: str) -> Any:
         if name == "params":
@@ -71,6 +81,7 @@ class ParamGroup(MutableMapping[str, Any]):
         if name in self.now:
             value = self._checked(name, value)
             self.now[name] = self._placed(name, value)
+            self._facts = None
         self._numbers[name] = value
 
     def __delitem__(self, name: str) -> None:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gradlet.engine import trace
-from gradlet.ir.node import Node
 from gradlet.nn.optim import saved
 from gradlet.nn.optim.groups import ParamGroup, State, as_groups, collect, scalar
+from gradlet.nn.optim.update import Changes, Update, Used
 from gradlet.nn.optim.update import Numbers as Numbers
-from gradlet.nn.optim.update import Update
 from gradlet.tensor.tensor import Tensor
-
-Used = list[tuple[Tensor, State]]  # parameters that have a gradient, and their states
 
 STEPS = {"step": 0.0}  # the counter that most optimisers have
 
@@ -158,63 +155,64 @@ class Optimizer:
         """
         loss = None if closure is None else closure()
         self._check_gradients()
-        changed: list[Tensor] = []
         self._stepped = True
+        changes = Changes(self.device)
         for number, group in enumerate(self.param_groups):
             used = [
                 (param, state)
                 for param, state in zip(group.params, group.states, strict=True)
                 if param.grad is not None
             ]
-            update = Update(type(self), self.device, group.now)
+            update = Update(type(self), self.device, group)
             for position, alike in enumerate(self._alike(used)):
-                paces = self._begin(update, group, alike, f"{number}.{position}", changed)
-                for param, state in alike:
-                    update.change(self._change, paces, param, state)
-                    changed.append(param)
-                    changed += [v for name, v in state.items() if name not in self.counters]
-        if changed:
-            changed[0].realize(*changed[1:])
+                self._note(changes, update, group, alike, f"{number}.{position}")
+        if changes.calls:
+            changes.carry_out()
         return loss
 
     def _alike(self, used: Used) -> list[Used]:
         """Parameters parted by how many steps they have taken."""
-        if not self.counters:
+        name = next(iter(self.counters), None)
+        if name is None or len({id(state[name]) for _, state in used}) < 2:
             return [used] if used else []
-        name = next(iter(self.counters))
         parted: dict[int, Used] = {}
         for param, state in used:
             parted.setdefault(id(state[name]), []).append((param, state))
         return list(parted.values())
 
-    def _begin(
-        self, update: Update, group: ParamGroup, alike: Used, place: str, changed: list[Tensor]
-    ) -> list[Tensor]:
-        """Counts a step of these parameters, and computes what it has for all of them."""
+    def _note(
+        self, changes: Changes, update: Update, group: ParamGroup, alike: Used, place: str
+    ) -> None:
+        """Notes how these parameters move, with what is counted and computed for all of them."""
         counts = {name: alike[0][1][name] for name in self.counters}
-        following, made = update.count(self._count, counts)
-        paces = [Tensor._leaf(pace, update.device, requires_grad=False) for pace in made]
-        changed += [*self._counted(group, alike, counts, following), *paces]
-        for i, value in enumerate(paces):  # kept, so that a recorded step stores it too
-            self._shared[f"{place}.{i}"] = value
-        return paces
+        call, whole = update.call(counts, alike, self._count, self._change)
+        changes.calls.append(call)
+        results = whole.function.results
+        cells: list[Tensor | None] = self._counted(changes, group, alike, counts)
+        for i in range(whole.paces):
+            if trace.current() is None:
+                cells.append(None)
+            else:  # which stores what is kept
+                cells.append(changes.new(self._shared, f"{place}.{i}", results[len(cells)]))
+        for (param, state), names in zip(alike, whole.names, strict=True):
+            cells.append(param)
+            for name in names:
+                cell = state.get(name)
+                if cell is None:
+                    cell = changes.new(state, name, results[len(cells)])
+                cells.append(cell)
+        changes.cells += cells
 
     def _counted(
-        self, group: ParamGroup, alike: Used, counts: State, following: list[Node]
-    ) -> Iterable[Tensor]:
-        """Puts counters one step further, for these parameters and no others that have them."""
+        self, changes: Changes, group: ParamGroup, alike: Used, counts: State
+    ) -> list[Any]:
+        """What takes the counters of these parameters, and of no others that have them."""
         first = next(iter(counts), None)
-        if first and len(alike) < sum(state[first] is counts[first] for state in group.states):
-            counts = {
-                name: Tensor._leaf(value, self.device, requires_grad=False)
-                for name, value in zip(counts, following, strict=True)
-            }
-            for _, state in alike:
-                state.update(counts)
-        else:
-            for place, value in zip(counts.values(), following, strict=True):
-                place._put(value)
-        return counts.values()
+        if not first or len(alike) == sum(state[first] is counts[first] for state in group.states):
+            return list(counts.values())
+        own = {name: changes.new({}, name, cell.node) for name, cell in counts.items()}
+        changes.news += [(state, name, cell) for _, state in alike for name, cell in own.items()]
+        return list(own.values())
 
     def _count(self, now: Numbers, counts: State) -> tuple[State, tuple[Tensor, ...]]:
         """Counters after a step more, and the paces of the step."""

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from gradlet.base.ownership import all_unshared
 
 ALIGNMENT = 64
+HUGE_PAGE = 2 << 20  # a large block begins with one, and so is made of whole ones
 DEFAULT_FREE_LIMIT = 1 << 30
 
 
@@ -188,20 +189,21 @@ class Pool:
                 del self._free[capacity]
 
     def _fresh(self, capacity: int, nbytes: int) -> Storage:
-        """New memory from the system. NumPy asks for huge pages where that helps."""
+        """New memory from the system. NumPy asks for huge pages, from 4 MiB on."""
+        alignment = HUGE_PAGE if capacity >= 2 * HUGE_PAGE else ALIGNMENT
         try:
-            owner = np.empty(capacity + ALIGNMENT, np.uint8)
+            owner = np.empty(capacity + alignment, np.uint8)
         except MemoryError:
             self._shrink(to=0)
             try:
-                owner = np.empty(capacity + ALIGNMENT, np.uint8)
+                owner = np.empty(capacity + alignment, np.uint8)
             except MemoryError:
                 raise MemoryError(
                     f"no memory for {nbytes} bytes ({nbytes / 2**30:.2f} GiB); "
                     f"{self.in_use_bytes} bytes are in use"
                 ) from None
         start = owner.ctypes.data
-        return Storage(start + -start % ALIGNMENT, capacity, owner)
+        return Storage(start + -start % alignment, capacity, owner)
 
 
 def size_class(nbytes: int) -> int:

@@ -25,6 +25,13 @@ def test_blocks_are_aligned_and_writable(nbytes: int) -> None:
     assert (view == 7).all()
 
 
+def test_large_blocks_are_whole_huge_pages() -> None:
+    pool = memory.Pool()
+    held = [pool.allocate(nbytes) for nbytes in (2 * memory.HUGE_PAGE, 9 << 20)]
+    assert all(block.address % memory.HUGE_PAGE == 0 for block in held)
+    held[1].view(np.uint8, (9 << 20,))[...] = 1  # up to its end it is there
+
+
 def test_size_classes_waste_little() -> None:
     for nbytes in [*range(5000), 10**6 + 1, 2**30 + 1]:
         capacity = size_class(nbytes)
