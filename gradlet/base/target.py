@@ -54,6 +54,9 @@ class Target:
     binding_bytes: int = 0
     """The largest piece of an array that a kernel may be given at once; 0 for any size."""
 
+    scales: bool = False
+    """Whether floats are multiplied by powers of two in one instruction, even ones of no float."""
+
     def lanes(self, itemsize: int) -> int:
         """How many elements of `itemsize` bytes fit into one vector register."""
         return max(1, self.vector_bytes // itemsize)

@@ -15,7 +15,8 @@ from gradlet.lower.verify import verify_linear, verify_loops
 
 def linear_program(kernel: Kernel, target: Target, tiles: Tiles = DEFAULT) -> LinearProgram:
     """The kernel's loops chosen, transformed and written out as instructions."""
-    body = decompose(lower(kernel, target, tiles), alone=target.workgroup > 0)
+    body = lower(kernel, target, tiles)
+    body = decompose(body, alone=target.workgroup > 0, scales=target.scales)
     program = linearize(body, kernel.params)
     if settings.verify():
         verify_loops(body)

@@ -174,6 +174,7 @@ PREFIX = Op(
     "arg: op; sources (value, range): each lane reduced with the lanes before it",
 )
 ACROSS = Op("ACROSS", "kernel", "arg: op; the lanes of a vector reduced to one value")
+LDEXP = Op("LDEXP", "kernel", "sources (x, n): x * 2**n rounded once, n an integer as wide as x")
 
 _OPS = [o for o in list(globals().values()) if isinstance(o, Op)]
 GRAPH_OPS = [o for o in _OPS if o.kind not in ("call", "kernel")]

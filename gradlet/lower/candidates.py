@@ -179,14 +179,18 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     plain = flat is not None and other.src[1] is index.TRUE
     if flat is not None and plain:
         step = index.coefficient(flat, c.terms[-1])
-        large = other.src[0].size * other.dtype.itemsize > target.l1_bytes
-        plain = step is not None and (abs(step) <= 16 or not large)
+        span = max(abs(index.coefficient(flat, t) or 0) * size(t) for t in c.terms)
+        near = span * other.dtype.itemsize <= target.l2_bytes // 4
+        plain = step is not None and (abs(step) <= 16 or near)
     special = {*tile.lanes, *(u.counter for u in tile.unrolled)}
     varying = index.variables(rows)
     around = (set(c.nest.ranges) - special) | (index.variables(other) - c.counters)
     repeated = bool(around - varying) or bool(varying - c.counters)
     rows_at = "place" if in_place else "before" if repeated else "chunk"
-    panel = tile.padded * rows.dtype.itemsize
+    width, line = tile.padded, c.addresses[tile.rows]
+    if in_place and line is not None:  # what lies apart meets in the same places of a cache
+        width = max(width, abs(index.coefficient(line, c.terms[-1]) or 0))
+    panel = width * rows.dtype.itemsize
     panel *= prod(size(t) for t in c.terms[tile.block[0] + 1 :]) * tile.block[1]
     ahead = _AHEAD if panel > target.l1_bytes // 2 and not tile.strip else 0
     return replace(tile, rows_at=rows_at, pack_broadcast=not plain, ahead=ahead)

@@ -12,7 +12,16 @@ from gradlet.ir.build import binary, bitcast, cast, div, full_like, mul
 from gradlet.ir.node import Node, Rewriting, node
 from gradlet.ir.ops import Op
 from gradlet.lower import float8, power, transcendental, trigonometry
-from gradlet.lower.floats import bits_of, choose, equal, less, magnitude, masked, plus
+from gradlet.lower.floats import (
+    bits_of,
+    choose,
+    equal,
+    less,
+    magnitude,
+    masked,
+    plus,
+    scale_at_once,
+)
 from gradlet.lower.loops import Assign, Body, map_assigns
 
 Function = Callable[..., Node]
@@ -36,14 +45,21 @@ _ALONE: dict[Op, Function] = {
     ops.POW: partial(power.pow_, alone=True),
 }
 
+_SCALING: dict[Op, Function] = {
+    ops.EXP: partial(transcendental.exp, scale=scale_at_once),
+    ops.EXP2: partial(transcendental.exp2, scale=scale_at_once),
+}
 
-def decompose(body: Body, alone: bool = False) -> Body:
+
+def decompose(body: Body, alone: bool = False, scales: bool = False) -> Body:
     """The tree with every value in ops that the renderers have.
 
     Args:
         alone: there is neither float64 nor a C library.
+        scales: there is LDEXP.
     """
-    rewritten = Rewriting(partial(_rule, _FUNCTIONS | _ALONE if alone else _FUNCTIONS))
+    functions = _FUNCTIONS | (_ALONE if alone else {}) | (_SCALING if scales else {})
+    rewritten = Rewriting(partial(_rule, functions))
 
     def change(a: Assign) -> Body:
         at = tuple([rewritten(i) for i in a.at])

@@ -61,13 +61,13 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
         if factor.op is ops.LOAD and factor.src[0].op is ops.SCRATCH:  # padded; strips are by this
             copied = 0 if tile.strip and factor is rows else factor.src[0].size
             cycles += copied * (_MEMORY + 4 / lanes)
-    if index.coefficient(c.stored, tile.lanes[-1]) != 1:
-        return cycles + results * _COPY
+    in_line = index.coefficient(c.stored, tile.lanes[-1]) == 1
     exact = tile.strip is None or tile.strip.spans[1:] == tuple(size(x) for x in tile.lanes[1:])
     direct = exact and tile.padded == tile.used and tile.block == (0, size(c.terms[0]))
     sums = prod(u.chunk for u in tile.unrolled) * tile.padded * c.fold.dtype.itemsize
-    cycles += 0 if direct else results * (_RETURN if sums > target.l1_bytes else 3 / lanes)
-    return cycles + results * 3 / lanes
+    if not (in_line and direct):
+        cycles += results * (_RETURN if sums > target.l1_bytes else 3 / lanes)
+    return cycles + results * (3 / lanes if in_line else _COPY)
 
 
 def _lines(c: Contraction, tile: Tile) -> int:

@@ -12,7 +12,7 @@ from gradlet.base import dtypes
 from gradlet.base.dtypes import DType
 from gradlet.ir import ops
 from gradlet.ir.build import add, binary, bitcast, full_like, mul, sub, unary, where
-from gradlet.ir.node import Node
+from gradlet.ir.node import Node, node
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class Format:
     @property
     def rounder_bits(self) -> int:
         return (self.bias + self.fraction << self.fraction) + (1 << self.fraction - 1)
+
+    @property
+    def least_power(self) -> int:
+        """The least n for which a float next to 2**n does not round to 0."""
+        return -self.bias - self.fraction
 
     @property
     def smallest_normal(self) -> float:
@@ -130,12 +135,23 @@ def nearest_whole(x: Node, factor: float = 1.0) -> tuple[Node, Node]:
 
 
 def scale(x: Node, n: Node) -> Node:
-    """x * 2**n, rounded once, for n in [-2 * bias, 2 * bias].
+    """x * 2**n, rounded once, for x in [2**-1/2, 2**1/2] and n from `nearest_whole`.
 
-    It takes two factors, since neither 2**128 nor 2**-149 is a normal float32.
+    It takes two factors, since neither 2**128 nor 2**-149 is a normal float32. What rounds to 0 is
+    made of a 0, for processors take a hundred cycles to find that a product is as small as that.
     """
+    f = FORMATS[x.dtype]
+    x = choose(less(n, f.rounder_bits + f.least_power), times(x, 0.0), x)  # nan stays nan
     half = shifted_right(n, 1)
     return mul(mul(x, two_to(half, x.dtype)), two_to(sub(n, half), x.dtype))
+
+
+def scale_at_once(x: Node, n: Node) -> Node:
+    """The same by an instruction, which knows at once that any x times 2**-2**20 is 0."""
+    f = FORMATS[x.dtype]
+    n = plus(n, -f.rounder_bits)
+    n = choose(less(n, f.least_power), -(2**20), n)
+    return node(ops.LDEXP, (x, n), None, x.dtype, x.shape)
 
 
 def two_to(n: Node, dtype: DType) -> Node:

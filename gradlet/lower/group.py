@@ -74,9 +74,11 @@ def _adds(group: Group) -> bool:
 
 
 def _is_product(nest: Nest, last: Node) -> bool:
-    """True for what is a matrix product once it is done for many rows."""
+    """True for what is a larger matrix product when it is done for many rows."""
     found = contraction_of(_in_tile(nest, last, last, last))
-    return found is not None and bool(found.only(0)) and bool(found.only(1))
+    if found is None or not (found.only(0) and found.only(1)):
+        return False
+    return last in found.only(0) or last in found.only(1)
 
 
 def _lies_across(group: Group, size: int) -> bool:
@@ -120,7 +122,10 @@ def _lower_tiles(
     """The phases for the rows that `place` gives for `row` and the counters in `outer`."""
     outer = tuple(c for c in outer if c.op is ops.RANGE)
     tiles = outer[-1] if outer and outer[-1] in index.variables(place) else None
-    shared: Body = ()
+    wanted = 8 * target.threads
+    apart = _adds(group) or prod(c.arg[1] for c in outer[:-1]) >= wanted
+    before: Body = ()
+    around: Body = ()
     body: Body = ()
     written = {s.target for nest in group.nests for s in nest.stores}
     alone = replace(target, threads=1)  # a tile is one thread's
@@ -128,15 +133,18 @@ def _lower_tiles(
         inner = _renamed(lower_nest(_in_tile(nest, group.ranges[-1], place, row), alone), number)
         inner = _serial(inner)
         if tiles is not None:
-            before, inner = hoist(inner, outer, written)
-            shared += before
+            first, once, inner = hoist(inner, outer, written, apart)
+            before += first
+            around += once
         body += inner
     if row.op is not ops.RANGE:
         body = _fetch_next_row(body)
     for counter in reversed(outer):
         body = loop(counter, body)
-    last = tiles if _adds(group) else None
-    return (*shared, *_own(_fewer_loops(body, 8 * target.threads, last)))
+        if counter is tiles:
+            body = around + body
+    last = tiles if apart else None
+    return (*before, *_own(_fewer_loops(body, wanted, last)))
 
 
 def _fetch_next_row(body: Body) -> Body:
@@ -248,7 +256,9 @@ def map_arrays(body: Body, change: Callable[[Node], Node | None], *at: Node) -> 
 _OWN = (ops.PRIVATE, ops.SCRATCH, ops.LOCAL)  # arrays that a tile of rows fills
 
 
-def hoist(body: Body, outer: Sequence[Node], written: set[Node]) -> tuple[Body, Body]:
+def hoist(
+    body: Body, outer: Sequence[Node], written: set[Node], apart: bool
+) -> tuple[Body, Body, Body]:
     """Scratch memory that holds the same for all rows is filled once, before them.
 
         for g0: for g1:                         for g0: for k: packed[g0, k] = f(A[g0, k])
@@ -258,11 +268,13 @@ def hoist(body: Body, outer: Sequence[Node], written: set[Node]) -> tuple[Body, 
     Args:
         body: what stands in the loops over `outer`, of which the last counts tiles of rows.
         written: the params that rows write.
+        apart: that last loop is one thread's, and what all of its tiles share as well.
 
     Returns:
-        what comes before, and what remains.
+        what comes before all loops, what comes before the last, and what remains.
     """
     before: Body = ()
+    around: Body = ()
     left = body
     for array in dict.fromkeys(a.target for a in assigns(body) if a.target.op is ops.SCRATCH):
         moved = tuple(s for s in left if array in {a.target for a in assigns((s,))})
@@ -275,6 +287,9 @@ def hoist(body: Body, outer: Sequence[Node], written: set[Node]) -> tuple[Body, 
         if varying and varying[-1] is outer[-1]:
             continue
         left = tuple(s for s in left if all(s is not m for m in moved))
+        if apart and varying == [*outer[:-1]]:
+            around += moved
+            continue
         wider = partial(_with_axes, filled, tuple(c.arg[1] for c in varying))
         left = map_arrays(left, wider, *varying)
         for statement in map_arrays(moved, wider, *varying):
@@ -282,7 +297,7 @@ def hoist(body: Body, outer: Sequence[Node], written: set[Node]) -> tuple[Body, 
             for counter in reversed(varying):
                 fill = loop(counter, fill)
             before += transforms.parallel_if_possible(fill[0])
-    return before, left
+    return before, around, left
 
 
 def _with_axes(arrays: set[Node], extents: tuple[int, ...], array: Node) -> Node | None:

@@ -341,7 +341,9 @@ class _Linearizer:
             args = tuple(a if a.lanes else self.spread(a, scope) for a in args)
         if x.op is ops.CHECKED:
             return self.emit(scope, CHECK, args, x.dtype, lanes, x.arg)
-        assert x.op.elementwise, f"{x.op} cannot stand in a kernel's expression"
+        assert x.op.elementwise or x.op is ops.LDEXP, (
+            f"{x.op} cannot stand in a kernel's expression"
+        )
         nonnegative = x.dtype is dtypes.index and index.bounds(x.src[0])[0] >= 0
         return self.emit(scope, x.op, args, x.dtype, lanes, x.arg or nonnegative or None)
 

@@ -10,6 +10,7 @@ Results are within 4 ulp everywhere; tests/lower/test_transcendental.py sweeps a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from gradlet.base import dtypes
 from gradlet.ir import ops
@@ -31,6 +32,8 @@ from gradlet.lower.floats import (
     two_to,
     with_sign_of,
 )
+
+Scale = Callable[[Node, Node], Node]
 
 # Coefficients begin with that of the lowest power.
 _EXP = {  # (e**r - 1 - r) / r**2 for |r| <= ln 2 / 2
@@ -92,21 +95,21 @@ _LN2 = {
 _EXPONENTS = {dtypes.float32: (-151.0, 129.0), dtypes.float64: (-1076.0, 1025.0)}
 
 
-def exp(x: Node) -> Node:
+def exp(x: Node, scale: Scale = scale) -> Node:
     """e**x: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, times 2**n."""
     low, high = _EXPONENTS[x.dtype]
     r, whole = _reduce(clamp(x, low * math.log(2), high * math.log(2)))
     return scale(_exp_reduced(r), whole)
 
 
-def exp2(x: Node) -> Node:
+def exp2(x: Node, scale: Scale = scale) -> Node:
     """2**x: x = n + r with |r| <= 1/2, e**(r ln 2) times 2**n."""
     bounded = clamp(x, *_EXPONENTS[x.dtype])
     n, whole = nearest_whole(bounded)
-    return power_of_two(sub(bounded, n), whole)
+    return power_of_two(sub(bounded, n), whole, scale)
 
 
-def power_of_two(r: Node, whole: Node) -> Node:
+def power_of_two(r: Node, whole: Node, scale: Scale = scale) -> Node:
     """2**(r + n) for |r| <= 1/2 and `whole` as `nearest_whole` gives it for n."""
     return scale(_exp_reduced(times(r, math.log(2))), whole)
 

@@ -11,6 +11,7 @@ from gradlet.lower.loops import Assign, Body, loop, read
 from gradlet.lower.transforms import replace_value
 
 _SHORTEST = 4  # elements between lanes that are still read by whole vectors
+_BLOCK_BYTES = 16  # of a vector, which shuffles of elements do not leave
 
 
 def transposed(nest: Nest, target: Target) -> Body | None:
@@ -86,22 +87,31 @@ def _square(name: str, lanes: int, dtype: DType) -> Node:
 
 
 def _transpose(square: Node, lane: Node) -> tuple[Node, Body]:
-    """Blocks off the diagonal change places: halves first, then halves of those (Eklundh, 1972).
+    """Rows are shuffled in pairs, such as cards of two packs (Stone, 1971), once for each bit.
+
+    First the even blocks of 16 bytes of two rows become one row and the odd ones another, then
+    elements within blocks alternate. Processors have an instruction for either, and need no list
+    of lanes for it in a register.
 
     Returns:
         the array whose rows are the columns of `square`, and the statements that fill it.
     """
     lanes = lane.arg[1]
+    block = min(lanes, _BLOCK_BYTES // square.dtype.itemsize)
+    half = block // 2
+    parted = [[j for j in range(2 * lanes) if j // block % 2 == odd] for odd in (0, 1)]
+    mixed = [
+        [j + a for j in range(lanes) if j % block // half == upper for a in (0, lanes)]
+        for upper in (0, 1)
+    ]
+    steps = [(block << n, parted) for n in range((lanes // block).bit_length() - 1)]
+    steps += [(half >> n, mixed) for n in range(half.bit_length())]
     body: Body = ()
-    step = lanes // 2
-    while step:
+    for step, orders in steps:
         before, square = square, _square(f"rows{step}", lanes, square.dtype)
         for i in range(lanes):
-            upper, lower = i & ~step, i | step
-            moved = i & step
-            order = tuple(j - step + moved + lanes if j & step else j + moved for j in range(lanes))
-            pair = (read(before, index.const(r), lane) for r in (upper, lower))
-            row = node(ops.SHUFFLE, tuple(pair), order, square.dtype, ())
+            pair = tuple(read(before, index.const(r), lane) for r in (i & ~step, i | step))
+            order = tuple(orders[i // step % 2])
+            row = node(ops.SHUFFLE, pair, order, square.dtype, ())
             body += (Assign(square, (index.const(i), lane), row),)
-        step //= 2
     return square, body

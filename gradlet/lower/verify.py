@@ -14,7 +14,9 @@ from gradlet.lower.loops import Assign, Body, Loop, show, split_phases
 
 _WRITES = (linear.WRITE, linear.STREAM)
 _KINDS = ("serial", "parallel", "unroll", "vector", "invocation")
-_WITHIN = (ops.RANGE, ops.CONST, ops.CHECKED, ops.ACROSS, ops.PREFIX, ops.SHUFFLE)
+_WITHIN = (
+    ops.RANGE, ops.CONST, ops.CHECKED, ops.ACROSS, ops.PREFIX, ops.SHUFFLE, ops.LDEXP,
+)  # fmt: skip
 _ARRAYS = (ops.PARAM, ops.LOCAL, ops.PRIVATE, ops.SCRATCH)
 
 

@@ -334,14 +334,14 @@ class _Function:
             function = f"llvm.vector.reduce.f{_ACROSS[i.arg]}.{suffix}"
             self.module.declarations.add(f"declare {scalar} @{function}({scalar}, {kind})")
             return self.put(f"call reassoc {scalar} @{function}({scalar} {start}, {kind} {name})")
-        word = _ACROSS[i.arg]
+        word, flags = _ACROSS[i.arg], ""
         if dtype.is_float:
-            word = f"f{word}imum"
+            word, flags = f"f{word}imum", "nsz "
         elif dtype is dtypes.bool_:
             word = BOOL_BINARY[i.arg]
         elif i.arg in (ops.MAXIMUM, ops.MINIMUM):
             word = ("u" if dtype.is_unsigned else "s") + word
-        return self.call(scalar, f"llvm.vector.reduce.{word}.{suffix}", (kind, name))
+        return self.call(scalar, f"llvm.vector.reduce.{word}.{suffix}", (kind, name), flags=flags)
 
     def prefix(self, i: Instruction, result: Value) -> str:
         """Each lane reduced with those before it: with 1 lane before it, then 2, 4, ... more."""

@@ -151,6 +151,13 @@ def _float_remainder(f: Writer, names: list[str], dtype: DType, result: Value) -
     return f.put(f"select {flags} {is_zero}, {kind} {signed_zero}, {kind} {value}")
 
 
+def _scale(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
+    """x * 2**n by one instruction, where the target says that there is one."""
+    kind, power = type_of(result.dtype, result.lanes), type_of(dtype, result.lanes)
+    suffix = f"{suffix_of(result.dtype, result.lanes)}.{suffix_of(dtype, result.lanes)}"
+    return f.call(kind, f"llvm.ldexp.{suffix}", (kind, names[0]), (power, names[1]))
+
+
 def _where(f: Writer, names: list[str], dtype: DType, result: Value, i: Instruction) -> str:
     flags, kind = type_of(dtypes.bool_, result.lanes), type_of(result.dtype, result.lanes)
     select = f"select {flags} {names[0]}, {kind} {names[1]}, {kind} {names[2]}"
@@ -256,6 +263,7 @@ RULES: dict[ops.Op, Rule] = {
     ops.NEG: _negate,
     ops.ABS: _absolute,
     ops.WHERE: _where,
+    ops.LDEXP: _scale,
     ops.CAST: _cast,
     ops.BITCAST: _bitcast,
 }

@@ -50,6 +50,15 @@ def test_rows_in_line_are_read_where_they_are() -> None:
     assert tile_of(nest_of("linear_transposed")).rows_at != "place"
 
 
+def test_columns_are_read_where_they_are_unless_they_lie_far_apart() -> None:
+    def tile(terms: int, columns: int) -> Tile:
+        (step,) = plan(leaf(terms, columns).transpose(0, 1) @ leaf(terms, 256)).steps
+        return tile_of(step.kernel.nests[0])
+
+    assert not tile(128, 256).pack_broadcast
+    assert tile(1024, 1024).pack_broadcast
+
+
 def weight_gradient(inputs: int, outputs: int, rows: int = 1024) -> str:
     (step,) = plan(leaf(rows, inputs).transpose(0, 1) @ leaf(rows, outputs)).steps
     return show(lower(step.kernel, TARGET))

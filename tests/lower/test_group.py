@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlet import Tensor
+from gradlet.base import dtypes
 from gradlet.base.target import Target
-from gradlet.ir.kernel import Group, Kernel
+from gradlet.ir import build, index, ops
+from gradlet.ir.kernel import Group, Kernel, Nest, Store, load
+from gradlet.ir.node import Node, node
 from gradlet.lower.choose import lower
 from gradlet.lower.group import tile_rows
 from gradlet.lower.loops import Loop, show
@@ -106,12 +109,33 @@ def test_products_get_tiles_that_fit_into_the_cache() -> None:
     assert rows_in_tile(x, replace(TARGET, l2_bytes=1 << 18)) == 32
 
 
-def test_what_all_rows_share_is_turned_once() -> None:
+def test_heads_are_no_rows_of_a_product() -> None:
+    """None of the products of each head grows with the number of heads."""
+    head, i, j, r = (index.loop(name, 16) for name in "hijr")
+    out, a, b = (build.param(n, dtypes.float32, (16, 16, 16)) for n in range(3))
+
+    def rows(first: tuple[Node, ...]) -> int:
+        product = build.mul(load(a, first), load(b, (head, j, r)))
+        total = node(ops.FOLD_RANGES, (product, r), ops.ADD, dtypes.float32, ())
+        nest = Nest((i, j), (Store(out, (head, i, j), total),))
+        return tile_rows(Group((head,), (nest,)), replace(TARGET, threads=1))
+
+    assert rows((head, i, r)) == 1
+    assert rows((i, i, r)) > 1
+
+
+def test_what_all_rows_of_a_head_share_is_turned_once() -> None:
+    """By the thread that has the head; or before all rows, where threads share heads."""
     (kernel,) = kernels(*GRAPHS["attention"]())
-    phases = lower(kernel, TARGET)
-    assert len(phases) == 2
-    assert "shuffle" in show(phases[:1]) and "panel0[" in show(phases[1:])
-    assert "shuffle" not in show(phases[1:])
+    (head,) = lower(kernel, TARGET)
+    assert isinstance(head, Loop)
+    *turned, tiles = head.body
+    assert "shuffle" in show(tuple(turned)) and "shuffle" not in show((tiles,))
+    assert "panel0[" in show((tiles,)) and isinstance(tiles, Loop) and tiles.size == 2
+    turned = [*lower(kernel, replace(TARGET, threads=4))]
+    tiles = turned.pop()
+    assert "shuffle" in show(tuple(turned)) and "shuffle" not in show((tiles,))
+    assert "panel0[" in show((tiles,)) and isinstance(tiles, Loop) and tiles.size == 32
 
 
 def test_weights_of_products_are_packed_once_for_all_rows() -> None:
@@ -129,7 +153,8 @@ def test_tiles_that_add_up_run_one_after_the_other() -> None:
     kernel = kernels(*GRAPHS["attention_gradients"]())[-1]
     *_, rows = lower(kernel, TARGET)
     assert isinstance(rows, Loop) and rows.kind == "parallel" and rows.size == 16
-    assert isinstance(rows.body[0], Loop) and rows.body[0].size == 2
+    tiles = rows.body[-1]
+    assert isinstance(tiles, Loop) and tiles.size == 2
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (1, 5), (0, 5), (5, 0)])

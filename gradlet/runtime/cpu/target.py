@@ -49,6 +49,8 @@ def host_target(threads: int | None = None, instructions: str = "native") -> Tar
         l1_bytes=_cache_bytes(level=1) or DEFAULT_L1_BYTES,
         l2_bytes=_cache_bytes(level=2) or DEFAULT_L2_BYTES,
         threads=threads or usable_cores(),
+        # VSCALEFPS, for which LLVM called a library function up to version 21.
+        scales=features.get("avx512dq", False) and llvm.llvm_version_info >= (22,),
     )
 
 

@@ -63,6 +63,13 @@ def test_instruction_sets(name: str, left: Collection[str], vectors: tuple[int, 
     assert target._vectors(features) == vectors
 
 
+def test_only_avx512_multiplies_by_powers_of_two_at_once() -> None:
+    if "+sse2" not in host_target().features:
+        pytest.skip("about x86 processors")
+    assert not host_target(1, "sse2").scales
+    assert not host_target().scales or "+avx512dq" in host_target().features
+
+
 @pytest.mark.parametrize("name", ["avx512", "avx9", ""])
 def test_an_instruction_set_that_is_not_here(name: str) -> None:
     with pytest.raises(ValueError, match=r"GRADLET_TARGET=.*There is: native, avx2, sse2\."):
