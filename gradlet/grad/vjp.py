@@ -140,8 +140,8 @@ def _erf(g: Node, n: Node) -> Cotangents:
 
 
 def _div(g: Node, n: Node) -> Cotangents:
-    above = div(g, n.src[1], n.arg)
-    return above, neg(mul(above, n))
+    below = n.src[1]
+    return div(g, below, n.arg), neg(div(mul(g, n), below, n.arg))
 
 
 def _cast(g: Node, n: Node) -> Cotangents:
