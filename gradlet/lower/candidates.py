@@ -63,7 +63,8 @@ def _candidates(c: Contraction, target: Target) -> Iterator[Tile]:
                 whole = Tile(rows, run, 0, lanes, vectors * lanes, unrolled, (0, 0), "chunk", False)
                 if chunk is not None:
                     tile = replace(whole, chunk=chunk)
-                    tile = _packing(c, replace(tile, block=_block(c, tile, target)), target)
+                    tile = _in_blocks(c, replace(tile, block=_block(c, tile, target)))
+                    tile = _packing(c, tile, target)
                     if other or tile.rows_at == "place":
                         yield tile
                 if strip is not None:
@@ -161,6 +162,18 @@ def _block(c: Contraction, tile: Tile, target: Target) -> tuple[int, int]:
     pieces = ceil(extent / most)
     even = [p for p in range(pieces, min(2 * pieces, extent) + 1) if extent % p == 0]
     return position, extent // even[0] if even else ceil(extent / pieces)
+
+
+def _in_blocks(c: Contraction, tile: Tile) -> Tile:
+    """The tile with all counters of the other factor in a chunk, if its sum runs in blocks.
+
+    Each panel of rows is then used for all of them while it is in the cache.
+    """
+    if tile.block == (0, size(c.terms[0])) or c.adds:
+        return tile
+    heights = {u.counter: u for u in tile.unrolled}
+    unrolled = tuple(heights.get(m, Unrolled(m, 1, size(m))) for m in c.only(1 - tile.rows))
+    return replace(tile, unrolled=unrolled)
 
 
 def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:

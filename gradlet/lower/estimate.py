@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil, prod
 
 from gradlet.base.target import LINE_BYTES, Target
 from gradlet.ir import index, ops
+from gradlet.ir.node import Node
 from gradlet.lower.loops import size
 from gradlet.lower.tile import Contraction, Tile
 
 _MEMORY = 0.5  # cycles to write an element to memory and read it again
 _COPY = 1.5  # cycles to move an element that is not in line
+_FAR = 20.0  # cycles to write to a cache line that has to come from the second-level cache
 _RETURN = 0.6  # cycles to write a sum to the second-level cache and read it again
 _PER_TILE = 40.0  # cycles to begin and end a tile
 _CACHE_BYTES = 32.0  # that the second-level cache delivers in a cycle
@@ -38,7 +41,10 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
         step = max(step, tile.height * LINE_BYTES / _CACHE_BYTES)
     cycles = tiles * (terms * step + _PER_TILE)
     if not tile.pack_broadcast:
-        touched = _lines(c, tile) * LINE_BYTES
+        flat = c.addresses[1 - tile.rows]
+        assert flat is not None, "what is no plain load is packed"
+        used = {t: size(t) for t in c.terms} | {u.counter: u.height for u in tile.unrolled}
+        touched = _lines(flat, used, other.dtype.itemsize) * LINE_BYTES
         cycles += tiles * touched / _CACHE_BYTES if touched > target.l1_bytes / 2 else 0
     if tile.strip:
         chunks *= prod(size(v) for v in index.variables(rows) & {*c.nest.ranges} - {*tile.lanes})
@@ -62,7 +68,12 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
             copied = 0 if tile.strip and factor is rows else factor.src[0].size
             cycles += copied * (_MEMORY + 4 / lanes)
     if index.coefficient(c.stored, tile.lanes[-1]) != 1:
-        return cycles + results * _COPY
+        chunk = {r: size(r) for r in tile.lanes} | {u.counter: u.chunk for u in tile.unrolled}
+        chunk[tile.lanes[0]] = tile.chunk
+        lines = _lines(c.stored, chunk, c.fold.dtype.itemsize)
+        if lines * LINE_BYTES <= target.l1_bytes / 2:
+            return cycles + results * _COPY
+        return cycles + results * max(_COPY, _FAR * lines / prod(chunk.values()))
     exact = tile.strip is None or tile.strip.spans[1:] == tuple(size(x) for x in tile.lanes[1:])
     direct = exact and tile.padded == tile.used and tile.block == (0, size(c.terms[0]))
     sums = prod(u.chunk for u in tile.unrolled) * tile.padded * c.fold.dtype.itemsize
@@ -70,19 +81,14 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
     return cycles + results * 3 / lanes
 
 
-def _lines(c: Contraction, tile: Tile) -> int:
-    """About how many cache lines the elements lie in that a tile broadcasts."""
-    flat = c.addresses[1 - tile.rows]
-    assert flat is not None, "what is no plain load is packed"
+def _lines(flat: Node, counters: Mapping[Node, int], itemsize: int) -> int:
+    """About how many cache lines the elements at an address lie in, as counters run so far."""
     distinct: dict[int, int] = {}
-    for counter, extent in [
-        *((t, size(t)) for t in c.terms),
-        *((u.counter, u.height) for u in tile.unrolled),
-    ]:
+    for counter, extent in counters.items():
         step = abs(index.coefficient(flat, counter) or 0)
         if step:
             distinct[step] = distinct.get(step, 1) + extent - 1
-    line = LINE_BYTES // c.factors[1 - tile.rows].dtype.itemsize
+    line = LINE_BYTES // itemsize
     run, lines = 1, 1
     for step, count in sorted(distinct.items()):
         if step <= max(run, line):
