@@ -201,7 +201,25 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     panel = tile.padded * rows.dtype.itemsize
     panel *= prod(size(t) for t in c.terms[tile.block[0] + 1 :]) * tile.block[1]
     ahead = _AHEAD if panel > target.l1_bytes // 2 and not tile.strip else 0
-    return replace(tile, rows_at=rows_at, pack_broadcast=not plain, ahead=ahead)
+    tile = replace(tile, rows_at=rows_at, pack_broadcast=not plain, ahead=ahead)
+    pads = plain and other is not c.sources[1 - tile.rows]
+    return replace(tile, pad_by_block=pads and _pads_little(c, tile, target))
+
+
+def _pads_little(c: Contraction, tile: Tile, target: Target) -> bool:
+    """Whether blocks pad the other factor for themselves: all together not much more than once."""
+    other = c.factors[1 - tile.rows]
+    position, count = tile.block
+    spans = {t: size(t) for t in c.terms[position + 1 :]} | {c.terms[position]: count}
+    spans |= {u.counter: u.chunk for u in tile.unrolled}
+    places = {x: index.loop(x.arg[0], spans.get(x, 1)) for x in c.counters}
+    reached = [index.bounds(index.replace(i, places)) for i in other.src[2:]]
+    part = prod(high - low + 1 for low, high in reached)
+    chunks = {r: ceil(size(r) / spans.get(r, 1)) for r in c.nest.ranges}
+    chunks |= {r: 1 for r in tile.lanes} | {tile.lanes[0]: ceil(size(tile.lanes[0]) / tile.chunk)}
+    times = prod(chunks.values()) * prod(ceil(size(t) / spans.get(t, 1)) for t in c.terms)
+    small = part * other.dtype.itemsize <= target.l2_bytes // 4
+    return small and part * times <= 2 * other.src[0].size
 
 
 def _busy(counter: Node, chunk: int, jobs: int, threads: int) -> int:

@@ -34,7 +34,7 @@ from gradlet.lower import transforms
 from gradlet.lower.candidates import choose_tile
 from gradlet.lower.collapse import flatten_loads, is_awkward
 from gradlet.lower.loops import Assign, Body, Loop, loop, read, size
-from gradlet.lower.padding import pad_once
+from gradlet.lower.padding import pad_once, pad_part
 from gradlet.lower.tile import Contraction, Tile
 
 Recipe = Callable[[Nest], Body]
@@ -54,7 +54,8 @@ def contraction_phases(
     tile = tile or choose_tile(c, target)
     if tile is None:
         return None
-    copied = (f for which, f in fills.items() if which != tile.rows or not tile.strip)
+    here = {tile.rows: tile.strip is not None, 1 - tile.rows: tile.pad_by_block}
+    copied = (f for which, f in fills.items() if not here[which])
     phases = tuple(phase for nest in copied for phase in recipe(nest))
     return tile, phases + _Builder(c, tile, recipe).phases()
 
@@ -189,7 +190,10 @@ class _Builder:
         places = {**self.places, **piece.places}
         lanes = index.loop("n", self.tile.padded)
         fill, rows = self.rows(piece, places, lanes, f"panel{suffix}")
-        other = index.replace(self.c.factors[1 - self.tile.rows], places)
+        other = index.replace(self.c.other(self.tile), places)
+        if self.tile.pad_by_block:
+            pad, other = pad_part(other, {*self.outer, *piece.blocks}, ops.PRIVATE)
+            fill += self.inside(pad)
         if self.tile.pack_broadcast:
             counters = (*piece.blocks, *self.tiles, *piece.terms, *self.heights)
             other = self.pack_before(other, counters, f"packed{suffix}")

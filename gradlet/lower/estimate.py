@@ -66,7 +66,8 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
     for factor in (rows, other):
         if factor.op is ops.LOAD and factor.src[0].op is ops.SCRATCH:  # padded; strips are by this
             copied = 0 if tile.strip and factor is rows else factor.src[0].size
-            cycles += copied * (_MEMORY + 4 / lanes)
+            kept = tile.pad_by_block and factor is other
+            cycles += copied * ((0 if kept else _MEMORY) + 4 / lanes)
     if index.coefficient(c.stored, tile.lanes[-1]) != 1:
         chunk = {r: size(r) for r in tile.lanes} | {u.counter: u.chunk for u in tile.unrolled}
         chunk[tile.lanes[0]] = tile.chunk
