@@ -14,9 +14,10 @@ from gradlet.lower.tile import Contraction, Tile
 _MEMORY = 0.5  # cycles to write an element to memory and read it again
 _COPY = 1.5  # cycles to move an element that is not in line
 _FAR = 20.0  # cycles to write to a cache line that has to come from the second-level cache
+_TRANSPOSE = 0.6  # cycles to move an element in squares that are transposed in registers
 _RETURN = 0.6  # cycles to write a sum to the second-level cache and read it again
 _PER_TILE = 40.0  # cycles to begin and end a tile
-_CACHE_BYTES = 32.0  # that the second-level cache delivers in a cycle
+_CACHE_BYTES = 24.0  # that the second-level cache delivers in a cycle
 _WAYS = 8  # lines with equal lower address bits that the first-level cache holds
 _LATENCY = 4.0  # cycles from a multiplication and addition to the next on the same register
 
@@ -59,7 +60,8 @@ def estimate(c: Contraction, tile: Tile, target: Target) -> float:
         elements = ceil(elements / prod(size(v) for v in sharing))
         last = size(tile.lanes[-1])
         in_line = last > 1 and c.is_in_line(tile.rows, tile.lanes[-1])
-        cycles += elements * (_copying(last, lanes, last % lanes == 0) if in_line else _COPY)
+        across = _TRANSPOSE if last >= lanes and _transposes(c, tile, lanes) else _COPY
+        cycles += elements * (_copying(last, lanes, last % lanes == 0) if in_line else across)
         cycles += elements * _MEMORY if tile.rows_at == "before" else 0
     if tile.pack_broadcast:
         cycles += prod(size(v) for v in index.variables(other) & c.counters) * _COPY
@@ -105,6 +107,11 @@ def _meet(c: Contraction, tile: Tile) -> bool:
     assert flat is not None, "what is no plain load is packed"
     steps = [index.coefficient(flat, u.counter) for u in tile.unrolled]
     return any(s is not None and s * itemsize % 2048 == 0 for s in steps)
+
+
+def _transposes(c: Contraction, tile: Tile, lanes: int) -> bool:
+    """True if rows lie along a term that is long enough to read them in squares."""
+    return any(c.is_in_line(tile.rows, t) and size(t) >= lanes for t in c.terms)
 
 
 def _copying(length: int, lanes: int, whole: bool) -> float:
