@@ -32,14 +32,13 @@ def pad_once(value: Node) -> tuple[Nest, Node] | None:
 def pad_part(value: Node, around: Collection[Node], kind: Op) -> tuple[Nest, Node]:
     """The same with a copy of what is reached while the counters `around` stand still.
 
-        x[8 * b + i - 1] if it exists else 0, where b is around and i in 8
-     ->
-        padded[i], after padded[j] = x[8 * b + j - 1] if it exists else 0, for j in 8
+       x[8 * b + i - 1] if it exists else 0, where b is around and i in 8
+    ->
+       padded[i], after padded[j] = x[8 * b + j - 1] if it exists else 0, for j in 8
     """
     array, _, *at = value.src
     first = [
-        index.replace(i, dict.fromkeys(index.variables(i) - {*around}, index.const(0)))
-        for i in at
+        index.replace(i, dict.fromkeys(index.variables(i) - {*around}, index.const(0))) for i in at
     ]
     spans = [index.bounds(index.sub(i, f)) for i, f in zip(at, first, strict=True)]
     shape = tuple(high - low + 1 for low, high in spans)
