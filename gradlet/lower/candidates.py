@@ -215,9 +215,9 @@ def _pads_little(c: Contraction, tile: Tile, target: Target) -> bool:
     places = {x: index.loop(x.arg[0], spans.get(x, 1)) for x in c.counters}
     reached = [index.bounds(index.replace(i, places)) for i in other.src[2:]]
     part = prod(high - low + 1 for low, high in reached)
-    chunks = {r: ceil(size(r) / spans.get(r, 1)) for r in c.nest.ranges}
-    chunks |= {r: 1 for r in tile.lanes} | {tile.lanes[0]: ceil(size(tile.lanes[0]) / tile.chunk)}
-    times = prod(chunks.values()) * prod(ceil(size(t) / spans.get(t, 1)) for t in c.terms)
+    times = ceil(size(tile.lanes[0]) / tile.chunk)
+    for counter in c.counters - {*tile.lanes}:
+        times *= ceil(size(counter) / spans.get(counter, 1))
     small = part * other.dtype.itemsize <= target.l2_bytes // 4
     return small and part * times <= 2 * other.src[0].size
 
