@@ -17,8 +17,10 @@ result stays in registers while a block of the sum runs:
 
 Rows that lie in line already are not packed, rows of windows that overlap are packed in strips
 (see `strips.py`), and a sum of one block whose tiles fit exactly goes straight from registers to
-`out`. The recipe is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
-Multiplication" (2008). What is chosen is a `Tile`, one of `candidates.py`.
+`out`. Where the other factor is padded, a copy has the zeros in place; each block makes its own if
+all blocks together copy little more than there is. The recipe is that of Goto and van de Geijn,
+"Anatomy of High-Performance Matrix Multiplication" (2008). What is chosen is a `Tile`, one of
+`candidates.py`.
 """
 
 from __future__ import annotations
