@@ -183,7 +183,13 @@ def _extreme(g: Node, n: Node) -> Cotangents:
 
 
 def _where(g: Node, n: Node) -> Cotangents:
-    condition, zero = n.src[0], full_like(g, 0)
+    """Of relu, which is where(x <= 0, 0, x), the gradient asks its result n <= 0 and not x.
+
+    The result is kept anyway for what comes next; x then need not be.
+    """
+    (condition, below, x), zero = n.src, full_like(g, 0)
+    if below is full_like(n, 0) and condition.op is ops.LE and condition.src == (x, below):
+        condition = build.binary(ops.LE, n, below)
     return None, build.where(condition, g, zero), build.where(condition, zero, g)
 
 

@@ -63,7 +63,8 @@ def _candidates(c: Contraction, target: Target) -> Iterator[Tile]:
                 whole = Tile(rows, run, 0, lanes, vectors * lanes, unrolled, (0, 0), "chunk", False)
                 if chunk is not None:
                     tile = replace(whole, chunk=chunk)
-                    tile = _packing(c, replace(tile, block=_block(c, tile, target)), target)
+                    tile = _in_blocks(c, replace(tile, block=_block(c, tile, target)))
+                    tile = _packing(c, tile, target)
                     if other or tile.rows_at == "place":
                         yield tile
                 if strip is not None:
@@ -163,6 +164,18 @@ def _block(c: Contraction, tile: Tile, target: Target) -> tuple[int, int]:
     return position, extent // even[0] if even else ceil(extent / pieces)
 
 
+def _in_blocks(c: Contraction, tile: Tile) -> Tile:
+    """The tile with all counters of the other factor in a chunk, if its sum runs in blocks.
+
+    Each panel of rows is then used for all of them while it is in the cache.
+    """
+    if tile.block == (0, size(c.terms[0])) or c.adds:
+        return tile
+    heights = {u.counter: u for u in tile.unrolled}
+    unrolled = tuple(heights.get(m, Unrolled(m, 1, size(m))) for m in c.only(1 - tile.rows))
+    return replace(tile, unrolled=unrolled)
+
+
 def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     rows, other = c.factors[tile.rows], c.factors[1 - tile.rows]
     used_again = prod(size(m) for m in c.only(1 - tile.rows))
@@ -193,7 +206,25 @@ def _packing(c: Contraction, tile: Tile, target: Target) -> Tile:
     panel = width * rows.dtype.itemsize
     panel *= prod(size(t) for t in c.terms[tile.block[0] + 1 :]) * tile.block[1]
     ahead = _AHEAD if panel > target.l1_bytes // 2 and not tile.strip else 0
-    return replace(tile, rows_at=rows_at, pack_broadcast=not plain, ahead=ahead)
+    tile = replace(tile, rows_at=rows_at, pack_broadcast=not plain, ahead=ahead)
+    pads = plain and other is not c.sources[1 - tile.rows]
+    return replace(tile, pad_by_block=pads and _pads_little(c, tile, target))
+
+
+def _pads_little(c: Contraction, tile: Tile, target: Target) -> bool:
+    """Whether blocks pad the other factor for themselves: all together not much more than once."""
+    other = c.factors[1 - tile.rows]
+    position, count = tile.block
+    spans = {t: size(t) for t in c.terms[position + 1 :]} | {c.terms[position]: count}
+    spans |= {u.counter: u.chunk for u in tile.unrolled}
+    places = {x: index.loop(x.arg[0], spans.get(x, 1)) for x in c.counters}
+    reached = [index.bounds(index.replace(i, places)) for i in other.src[2:]]
+    part = prod(high - low + 1 for low, high in reached)
+    times = ceil(size(tile.lanes[0]) / tile.chunk)
+    for counter in c.counters - {*tile.lanes}:
+        times *= ceil(size(counter) / spans.get(counter, 1))
+    small = part * other.dtype.itemsize <= target.l2_bytes // 4
+    return small and part * times <= 2 * other.src[0].size
 
 
 def _busy(counter: Node, chunk: int, jobs: int, threads: int) -> int:

@@ -17,8 +17,10 @@ result stays in registers while a block of the sum runs:
 
 Rows that lie in line already are not packed, rows of windows that overlap are packed in strips
 (see `strips.py`), and a sum of one block whose tiles fit exactly goes straight from registers to
-`out`. The recipe is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
-Multiplication" (2008). What is chosen is a `Tile`, one of `candidates.py`.
+`out`. Where the other factor is padded, a copy has the zeros in place; each block makes its own if
+all blocks together copy little more than there is. The recipe is that of Goto and van de Geijn,
+"Anatomy of High-Performance Matrix Multiplication" (2008). What is chosen is a `Tile`, one of
+`candidates.py`.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from gradlet.lower.candidates import choose_tile
 from gradlet.lower.collapse import flatten_loads, fuse_terms, is_awkward
 from gradlet.lower.loops import Assign, Body, Loop, loop, read, size
 from gradlet.lower.maps import fetching_rows
-from gradlet.lower.padding import pad_once
+from gradlet.lower.padding import pad_once, pad_part
 from gradlet.lower.tile import Contraction, Tile
 
 Recipe = Callable[[Nest], Body]
@@ -57,7 +59,8 @@ def contraction_phases(
     tile = tile or choose_tile(c, target)
     if tile is None:
         return None
-    copied = (f for which, f in fills.items() if which != tile.rows or not tile.strip)
+    here = {tile.rows: tile.strip is not None, 1 - tile.rows: tile.pad_by_block}
+    copied = (f for which, f in fills.items() if not here[which])
     phases = tuple(phase for nest in copied for phase in recipe(nest))
     return tile, phases + _Builder(c, tile, recipe).phases()
 
@@ -210,7 +213,10 @@ class _Builder:
         places = {**self.places, **piece.places}
         lanes = index.loop("n", self.tile.padded)
         fill, rows = self.rows(piece, places, lanes, f"panel{suffix}")
-        other = index.replace(self.c.factors[1 - self.tile.rows], places)
+        other = index.replace(self.c.other(self.tile), places)
+        if self.tile.pad_by_block:
+            pad, other = pad_part(other, {*self.outer, *piece.blocks}, ops.PRIVATE)
+            fill += self.inside(pad)
         if self.tile.pack_broadcast:
             other = self.pack_before(other, piece, f"packed{suffix}")
         acc = node(ops.LOCAL, (), "acc", self.c.fold.dtype, ())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Collection, Sequence
 
 from gradlet.ir import index, ops
 from gradlet.ir.kernel import Nest, Store, load
 from gradlet.ir.node import Node, node
+from gradlet.ir.ops import Op
 
 
 def pad_once(value: Node) -> tuple[Nest, Node] | None:
@@ -22,20 +22,34 @@ def pad_once(value: Node) -> tuple[Nest, Node] | None:
     if value.op is not ops.LOAD or value.src[1] is index.TRUE:
         return None
     array, valid, *at = value.src
-    spans = [index.bounds(i) for i in at]
     exists = _inside(at, array.shape)
     if index.and_(exists, valid) is not exists:
         return None
+    fill, padded = pad_part(value, frozenset(), ops.SCRATCH)
+    return (fill, padded) if padded.src[0].size <= 4 * array.size + 4096 else None
+
+
+def pad_part(value: Node, around: Collection[Node], kind: Op) -> tuple[Nest, Node]:
+    """The same with a copy of what is reached while the counters `around` stand still.
+
+       x[8 * b + i - 1] if it exists else 0, where b is around and i in 8
+    ->
+       padded[i], after padded[j] = x[8 * b + j - 1] if it exists else 0, for j in 8
+    """
+    array, _, *at = value.src
+    first = [
+        index.replace(i, dict.fromkeys(index.variables(i) - {*around}, index.const(0))) for i in at
+    ]
+    spans = [index.bounds(index.sub(i, f)) for i, f in zip(at, first, strict=True)]
     shape = tuple(high - low + 1 for low, high in spans)
-    if prod(shape) > 4 * array.size + 4096:
-        return None
-    padded = node(ops.SCRATCH, (), f"padded{array.arg}", array.dtype, shape)
+    padded = node(kind, (), f"padded{array.arg}", array.dtype, shape)
+    first = [index.add(f, low) for f, (low, _) in zip(first, spans, strict=True)]
     counters = tuple(index.loop(f"z{axis}", extent) for axis, extent in enumerate(shape))
-    source = tuple(index.add(c, low) for c, (low, _) in zip(counters, spans, strict=True))
+    source = tuple(index.add(c, f) for c, f in zip(counters, first, strict=True))
     copied = load(array, source, _inside(source, array.shape))
     loops = tuple(c for c in counters if c.op is ops.RANGE)
     fill = Nest(loops, (Store(padded, counters, copied),))
-    moved = tuple(index.sub(i, low) for i, (low, _) in zip(at, spans, strict=True))
+    moved = tuple(index.sub(i, f) for i, f in zip(at, first, strict=True))
     return fill, load(padded, moved)
 
 

@@ -15,7 +15,7 @@ from gradlet.lower.tile import contraction_of
 
 _FEW_RESULTS = 64  # vectors of results that do not keep all threads busy
 _LONG_SUM = 1 << 13  # terms
-_MOST_PARTS = 16  # where results are few; else twice as many as threads
+_MOST_PARTS = 16  # where results are few; else four times as many as threads, or twice
 
 
 def split_sum(nest: Nest, target: Target) -> list[Nest] | None:
@@ -40,7 +40,8 @@ def split_sum(nest: Nest, target: Target) -> list[Nest] | None:
         return None
     even = [n for n in range(2, _MOST_PARTS + 1) if size(first) % n == 0]
     if not few:
-        even = [n for n in even if n % (2 * target.threads) == 0]
+        shared = ([n for n in even if n % (k * target.threads) == 0] for k in (4, 2))
+        even = next(filter(None, shared), [])
     if not even:
         return None
     pieces = even[-1] if few else even[0]

@@ -82,6 +82,10 @@ class Contraction:
         """The factor that a tile reads as vectors; strips have its padding put into them."""
         return (self.sources if tile.strip else self.factors)[tile.rows]
 
+    def other(self, tile: Tile) -> Node:
+        """The factor whose elements it broadcasts; blocks may put its padding into a copy."""
+        return (self.sources if tile.pad_by_block else self.factors)[1 - tile.rows]
+
 
 def contraction_of(nest: Nest) -> Contraction | None:
     """The nest as a contraction, if its sum of products has counters to make a tile of.
@@ -129,6 +133,7 @@ class Tile:
         rows_at: where rows are read: in their `place`, or packed by each `chunk` for itself, or
             packed `before` all chunks.
         pack_broadcast: whether the other factor is packed before all chunks.
+        pad_by_block: whether each block pads for itself what it reads of the other factor.
         ahead: how many terms before they are used rows are fetched into the nearest cache, or 0
             where they are there anyway.
         strip: how rows lie that are packed in strips, as if one chunk were all.
@@ -143,6 +148,7 @@ class Tile:
     block: tuple[int, int]
     rows_at: str
     pack_broadcast: bool
+    pad_by_block: bool = False
     ahead: int = 0
     strip: Strip | None = None
 
@@ -177,9 +183,10 @@ class Tile:
         chunks += [f"{u.chunk} {u.counter.arg[0]}" for u in self.unrolled]
         read = {"place": "in place", "chunk": "packed by each chunk", "before": "packed before"}
         strips = " in strips" if self.strip else ""
+        other = "padded by each block" if self.pad_by_block else "in place"
         return (
             f"tile of {tall} x {self.width} {along} in vectors of {self.vector}, "
             f"chunks of {' x '.join(chunks)}, blocks of {self.block[1]} of term {self.block[0]}; "
             f"rows from factor {self.rows} {read[self.rows_at]}{strips}, "
-            f"the other {'packed before' if self.pack_broadcast else 'in place'}"
+            f"the other {'packed before' if self.pack_broadcast else other}"
         )

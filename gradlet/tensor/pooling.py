@@ -342,10 +342,10 @@ def _first_largest(windows: Node, largest: Node, inside: Node | None, axes: int)
         (..., OH, OW), whose gradient flows to the picked elements alone.
     """
     last = tuple(range(windows.ndim - axes, windows.ndim))
-    position = along(last[0], windows.shape)
+    position = along(last[0], windows.shape, dtypes.int32)  # as many lanes as float32 has
     for axis in last[1:]:
         scaled = build.mul(position, build.full_like(position, windows.shape[axis]))
-        position = build.add(scaled, along(axis, windows.shape))
+        position = build.add(scaled, along(axis, windows.shape, dtypes.int32))
     hit = _is_largest(windows, largest, inside, axes)
     nowhere = build.full_like(position, product(windows.shape[last[0] :]))
     first = build.reduce(ops.MINIMUM, build.where(hit, position, nowhere), last)

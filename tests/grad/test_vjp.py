@@ -321,3 +321,17 @@ def test_deep_graphs() -> None:
     for _ in range(20_000):
         current = build.add(current, build.full_like(x, 1))
     assert grad(current, build.const(1, F64), [x]) == [build.const(1, F64)]
+
+
+def test_the_gradient_of_relu_asks_what_came_out() -> None:
+    """So that what went in need not be kept."""
+    x = build.param(0, dtypes.float32, (3,))
+    zero = build.full_like(x, 0)
+    y = build.where(build.binary(ops.LE, x, zero), zero, x)
+    (g,) = grad(y, build.full_like(y, 1), [x])
+    assert g is not None
+    assert g.op is ops.WHERE and g.src[0] is build.binary(ops.LE, y, zero)
+    other = build.where(build.binary(ops.LE, x, zero), build.full_like(x, 2), x)
+    (g,) = grad(other, build.full_like(y, 1), [x])
+    assert g is not None
+    assert g.src[0] is build.binary(ops.LE, x, zero)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlet import Tensor
+from gradlet.base.target import Target
 from gradlet.ir.kernel import Kernel, Nest
 from gradlet.lower import partial_sums
 from gradlet.lower.choose import lower
@@ -29,10 +31,10 @@ def whole(*shape: int) -> Tensor:
     return leaf(*shape, dtype=np.int64)
 
 
-def check(kernel: Kernel) -> None:
+def check(kernel: Kernel, targets: Sequence[Target] = TARGETS) -> None:
     """All chosen trees against the plain one."""
     expected = outputs(kernel, loops_of_kernel(kernel))
-    for target in TARGETS:
+    for target in targets:
         body = lower(kernel, target)
         verify_loops(body)
         for a, b in zip(outputs(kernel, body), expected, strict=True):
@@ -91,6 +93,17 @@ def test_long_sums_of_products_in_blocks() -> None:
     check(step.kernel)
 
 
+@pytest.mark.parametrize("padding", [0, 1])
+def test_filters_as_large_as_images(padding: int) -> None:
+    """As in the gradient of a convolution's weight; each block pads its images for itself."""
+    images, filters = whole(12, 1, 6, 7).transpose(0, 1), whole(12, 3, 5, 6).transpose(0, 1)
+    (step,) = plan(images.conv2d(filters, padding=padding)).steps
+    target = replace(TARGETS[1], l2_bytes=16384, threads=1)
+    before, blocks = show(lower(step.kernel, target)).split("for r3b in 2:")
+    assert "padded" not in before and ("padded" in blocks) == (padding > 0)
+    check(step.kernel, [target, replace(target, threads=2)])
+
+
 def test_few_results_of_long_sums_are_shared_among_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -110,8 +123,12 @@ def test_results_that_fit_into_the_cache_are_summed_by_each_thread(
     (nest,) = step.kernel.nests
     assert isinstance(nest, Nest)
     first, _ = partial_sums.split_sum(nest, TARGET) or ()
-    assert first.ranges[0].arg == ("r2g", 2 * TARGET.threads)
+    assert first.ranges[0].arg == ("r2g", 4 * TARGET.threads)
     check(step.kernel)
+    (nest,) = plan(whole(20, 68) @ whole(68, 30)).steps[0].kernel.nests
+    assert isinstance(nest, Nest)
+    first, _ = partial_sums.split_sum(nest, TARGET) or ()
+    assert first.ranges[0].arg == ("r2g", 2 * TARGET.threads)
     (nest,) = plan(whole(20, 66) @ whole(66, 30)).steps[0].kernel.nests
     assert isinstance(nest, Nest)
     assert partial_sums.split_sum(nest, TARGET) is None  # 66 terms make no such pieces

@@ -99,6 +99,24 @@ def test_a_vector_times_a_matrix_keeps_to_plain_recipes() -> None:
     assert "vector" in show(lower(step.kernel, TARGET))
 
 
+def test_a_panel_is_used_for_all_taps_while_it_is_in_the_cache() -> None:
+    image, weight = leaf(64, 8, 28, 28), leaf(32, 8, 5, 5)
+    result = image.conv2d(weight)
+    (step,) = plan(*gradients(result * leaf(*result.shape), weight)).steps
+    contraction = contraction_of(step.kernel.nests[0])
+    assert contraction is not None
+    tile = tile_of(step.kernel.nests[0])
+    assert tile.block != (0, 64) and tile.lanes == contraction.only(tile.rows)
+    assert {u.counter for u in tile.unrolled} == {*contraction.only(1 - tile.rows)}
+
+
+def test_neighbours_are_written_together() -> None:
+    """Lanes along the 64 channels of 128 images would write to a line of memory a few elements."""
+    (step,) = plan(leaf(128, 32, 10, 10).conv2d(leaf(64, 32, 3, 3))).steps
+    tile = tile_of(step.kernel.nests[0])
+    assert [lane.arg for lane in tile.lanes[-2:]] == [("i2", 8), ("i3", 8)]
+
+
 def test_long_sums_are_added_in_blocks() -> None:
     """Rounding errors of a convolution's weight gradient stay far below one long sum's."""
     rng = np.random.default_rng(0)
