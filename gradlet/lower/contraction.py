@@ -224,10 +224,8 @@ class _Builder:
         if store is None:
             at = (*self.sums_at, lanes)
             store = Store(sums, at, read(acc), ops.ADD if several else None)
-        body = self.tile_loops(
-            acc, _ordered(rows, other, self.tile.rows), piece.terms, store, lanes
-        )
-        body = fill + body
+        factors = _ordered(rows, other, self.tile.rows)
+        body = fill + self.tile_loops(acc, factors, piece.terms, store, lanes)
         for counter in reversed(piece.blocks):
             body = loop(counter, body)
         return body
