@@ -118,7 +118,9 @@ class Activations(Formulas):
         slope = math.sqrt(8 / math.pi) / math.log(2)
         y = x * (x * x * (0.044715 * slope) + slope)
         decay = (y < 0).where(y, -y).exp2()
-        return x * (y < 0).where(decay, 1.0) / (decay + 1.0)
+        above, below = x * (y < 0).where(decay, 1.0), decay + 1.0
+        # From 1 to 2 is `below`: its reciprocal is a good one, which the gradient takes as well.
+        return self._result(build.div(above.node, below.node, "reciprocal"))
 
     @rounded_once
     def hardsigmoid(self) -> Self:
