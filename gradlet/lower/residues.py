@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import product
 from math import prod
 
+from gradlet.base import dtypes
 from gradlet.ir import build, index, ops
 from gradlet.ir.kernel import Nest
 from gradlet.ir.node import Node, node, topological
@@ -74,7 +75,7 @@ def _strides(nest: Nest, of_sums: bool = False) -> dict[Node, int]:
                 continue
             counters = fold.src[1:] if of_sums else nest.ranges
             for x in topological([fold.src[0]]):
-                if x.op is not ops.MOD:
+                if x.op is not ops.MOD or x.dtype is not dtypes.index:
                     continue
                 for counter in counters:
                     if index.coefficient(x.src[0], counter) == 1 and counter.arg[1] >= x.src[1].arg:

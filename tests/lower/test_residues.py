@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from textwrap import dedent
 
+import numpy as np
+
+from gradlet import Tensor
 from gradlet.ir import index, ops
 from gradlet.ir.node import topological
 from gradlet.lower.loops import show
@@ -78,3 +81,10 @@ def test_the_weights_of_a_strided_gradient_vary_with_no_place_in_the_image() -> 
 def test_other_nests_stay_as_they_are() -> None:
     (step,) = plan(whole(2, 1, 3, 3).conv2d(whole(1, 1, 2, 2))).steps
     assert by_residue(step.kernel.nests[0]) == [step.kernel.nests[0]]
+
+
+def test_remainders_of_values_are_no_places() -> None:
+    x, y = np.linspace(1, 9, 60).reshape(5, 12), np.linspace(0.5, 2, 60).reshape(5, 12)
+    for axis in (None, 0, 1):
+        made = ((Tensor(x) % Tensor(y)) * Tensor(y)).sum(axis).numpy()
+        np.testing.assert_allclose(made, ((x % y) * y).sum(axis), rtol=1e-12)
