@@ -180,7 +180,7 @@ def test_arguments_of_another_kind_go_the_long_way() -> None:
         with pytest.raises(ValueError, match="do not fit"):
             x.matmul(Tensor([1.0, 2.0, 3.0]))
         with pytest.raises(ValueError, match="'cpu', the other on 'numpy'"):
-            x.matmul(Tensor([1.0, 2.0], device="numpy"))
+            x.to("cpu").matmul(Tensor([1.0, 2.0], device="numpy"))
 
 
 def test_layers_of_a_shape_share_graphs_and_not_weights() -> None:
