@@ -389,6 +389,7 @@ def rebuild(current: Node, src: tuple[Node, ...]) -> Node:
 
 
 _REBUILD_WITH_ARG: dict[Op, Any] = {
+    ops.DETACH: lambda x, arg: detach(x),
     ops.PERMUTE: permute,
     ops.SLICE: slice_,
     ops.PAD: pad,

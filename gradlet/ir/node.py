@@ -66,14 +66,14 @@ class Node:
         return f"<{self.op}{arg} {self.dtype.name}{list(self.shape)}>"
 
 
-class _Reference(weakref.ref):
-    """A weak reference that remembers its key in the table of interned nodes."""
+class KeyedReference(weakref.ref):
+    """A weak reference that remembers its key in a table; `weakref` has one that is slower."""
 
     __slots__ = ("key",)
-    key: tuple
+    key: Any
 
 
-_interned: dict[tuple, _Reference] = {}
+_interned: dict[tuple, KeyedReference] = {}
 
 
 def _forget(reference: Any) -> None:
@@ -109,7 +109,7 @@ def node(op: Op, src: tuple[Node, ...], arg: Any, dtype: DType, shape: tuple[int
     made.shape = shape
     made.realized = None
     made.facts = None
-    entry = _Reference(made, _forget)
+    entry = KeyedReference(made, _forget)
     entry.key = key
     _interned[key] = entry
     return made

@@ -8,19 +8,15 @@ which look into it, write it out.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gradlet.ir import build, ops
-from gradlet.ir.node import Node, node, rewrite, topological, with_sources
+from gradlet.ir.functions import Function
+from gradlet.ir.node import Node, node, topological
 
 # What comes out otherwise for sources that are such nodes themselves: see `build`.
-_MERGES: dict[ops.Op, Callable[..., Node]] = {
-    ops.RESHAPE: lambda x, like: build.reshape(x, like.shape),
-    ops.EXPAND: lambda x, like: build.expand(x, like.shape),
-    ops.PERMUTE: lambda x, like: build.permute(x, like.arg),
-    ops.DETACH: lambda x, like: build.detach(x),
-}
+_MERGES = frozenset((ops.RESHAPE, ops.EXPAND, ops.PERMUTE, ops.DETACH))
 
 _FEW = 2  # nodes that are as quickly written out
 
@@ -30,7 +26,7 @@ class Template:
 
     Args:
         name: what it prints as.
-        params: PARAM nodes, for which the sources will stand.
+        params: PARAM nodes, numbered from 0, for which the sources will stand.
         results: the roots of the graph.
     """
 
@@ -48,13 +44,13 @@ class Template:
         for current in order:
             if current in place:
                 continue
-            merges = None
+            like = None
             if current.op in _MERGES and current.src[0] in merging:
-                merges = functools.partial(_MERGES[current.op], like=current)
+                like = current
                 merging.add(current)
             src = tuple([place[s] for s in current.src])
             place[current] = len(place)
-            self._steps.append((current.op, src, current.arg, current.dtype, current.shape, merges))
+            self._steps.append((current.op, src, current.arg, current.dtype, current.shape, like))
         self._places = [place[r] for r in results]
 
     def __repr__(self) -> str:
@@ -63,21 +59,17 @@ class Template:
     @functools.cached_property
     def of_values(self) -> Template:
         """The template without identities, which matter to gradients alone."""
-
-        def rule(current: Node, src: tuple[Node, ...]) -> Node:
-            return src[0] if current.op in ops.IDENTITIES else with_sources(current, src)
-
-        return Template(self.name, self.params, rewrite(self.results, rule))
+        return Template(self.name, self.params, Function(self.results).inlined(self.params))
 
     def copied(self, sources: Sequence[Node]) -> list[Node]:
         """The results over these sources: the same nodes as if they were built with them."""
         made = [*sources, *self._constants]
         at = made.__getitem__
-        for op, src, arg, dtype, shape, merges in self._steps:
-            if merges is None:
+        for op, src, arg, dtype, shape, like in self._steps:
+            if like is None:
                 made.append(node(op, tuple(map(at, src)), arg, dtype, shape))
             else:
-                made.append(merges(made[src[0]]))
+                made.append(build.rebuild(like, (made[src[0]],)))
         return [made[place] for place in self._places]
 
     def applied(self, sources: Sequence[Node]) -> Node:

@@ -106,9 +106,8 @@ class BatchNorm(_Tracking):
             spaces = self.spaces or (", ...",)
             forms = [f"(N, {self.num_features}{space})" for space in spaces]
             raise misfit(self, x, " or ".join(forms))
-        wide = widened(x)
         if Tensor.training or self.running_mean is None:
-            mean, variance = self._of_batch(wide)
+            mean, variance = self._of_batch(widened(x))
         else:
             assert self.running_var is not None
             mean, variance = self.running_mean, self.running_var

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -11,7 +10,7 @@ import numpy as np
 from gradlet.engine import realize as engine
 from gradlet.engine import trace
 from gradlet.ir import build, ops
-from gradlet.ir.node import Node
+from gradlet.ir.node import KeyedReference, Node
 from gradlet.runtime.buffer import Buffer, node_of
 from gradlet.runtime.device import get_device
 from gradlet.tensor.core import Core
@@ -20,14 +19,7 @@ from gradlet.tensor.draws import Draws
 # What the last backward() left to compute: its gradients, and the values whose graph it used
 # up. They run with whatever is realized next, so that forward and backward pass run once, and a
 # loss that someone keeps holds its number alone. By id, for `==` of tensors is elementwise.
-_unsettled: dict[int, _Reference] = {}
-
-
-class _Reference(weakref.ref[Core]):
-    """A weak reference that remembers its key."""
-
-    __slots__ = ("key",)
-    key: int
+_unsettled: dict[int, KeyedReference] = {}
 
 
 def _forget(reference: Any) -> None:
@@ -36,7 +28,7 @@ def _forget(reference: Any) -> None:
 
 def compute_with_next(tensor: Core) -> None:
     """Has the value of `tensor` computed together with whatever is realized next."""
-    reference = _Reference(tensor, _forget)
+    reference = KeyedReference(tensor, _forget)
     reference.key = id(tensor)
     _unsettled[reference.key] = reference
 
