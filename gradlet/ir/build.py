@@ -196,9 +196,7 @@ def pad(x: Node, widths: tuple[tuple[int, int, int], ...]) -> Node:
     for extent, (before, after, between) in zip(x.shape, widths, strict=True):
         _require(before >= 0 and after >= 0 and between >= 0, ops.PAD, x.shape, widths)
         shape.append(before + after + extent + max(extent - 1, 0) * between)
-    if tuple(shape) == x.shape:
-        return x
-    return node(ops.PAD, (x,), widths, x.dtype, tuple(shape))
+    return x if tuple(shape) == x.shape else node(ops.PAD, (x,), widths, x.dtype, tuple(shape))
 
 
 def flip(x: Node, axes: Shape) -> Node:
